@@ -1,0 +1,299 @@
+"""What a name in a pickle may do: the allow-list of the restricted unpickler.
+
+A pickle names classes and functions, and builds objects by calling them. Nothing is ever called here. What is
+decided is which names are understood as *data*:
+
+* the constructors in `_CONSTRUCTORS` are replaced by functions of ours that build plain data from the arguments;
+* the names in `_INERT` and classes of unknown projects (whole pickled models) become a `Record`: the name, the
+  arguments and the state, with no behaviour;
+* everything else of Python's standard library is refused as soon as it is named, and a call of any other function,
+  or of the result of a call, is refused too, since data needs neither.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from eqlr_tools.checkpoints.dtypes import BY_STORAGE, BY_TORCH, DType
+from eqlr_tools.checkpoints.tensors import Storage, Tensor
+from eqlr_tools.errors import ForbiddenGlobalError, UnreadableError
+
+
+@dataclass(frozen=True)
+class Global:
+    """A name that a pickle mentions."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False)
+class Record:
+    """An object of a class that is not loaded: what the pickle would have given it."""
+
+    cls: Global
+    arguments: tuple[Any, ...] = ()
+    state: Any = None
+    items: list[Any] = field(default_factory=list)
+    pairs: dict[Any, Any] = field(default_factory=dict)
+
+    def build(self, state: Any) -> None:
+        """Take a state, as `__setstate__` would; the (state, slots) form of object.__reduce_ex__ is merged."""
+        if isinstance(state, tuple) and len(state) == 2 and all(isinstance(s, dict | None) for s in state):
+            state = {**(state[0] or {}), **(state[1] or {})}
+        self.state = state
+
+    @property
+    def attributes(self) -> dict[Any, Any]:
+        """The instance dictionary, empty if the state is of another kind."""
+        return self.state if isinstance(self.state, dict) else {}
+
+
+@dataclass(frozen=True, eq=False)
+class TypedStorage:
+    """What a persistent id of torch stands for. `dtype` is None for an untyped storage."""
+
+    storage: Storage
+    dtype: DType | None
+
+
+def forbidden(name: object, source: str) -> ForbiddenGlobalError:
+    """The error for a name that data does not need."""
+    return ForbiddenGlobalError(
+        f"{source}: the pickle asks for {name}, which is no data; nothing was executed",
+        hint="do not open this file with torch.load or pickle either; ask its author for a safetensors file",
+    )
+
+
+def admit(name: Global, source: str) -> Global:
+    """Return `name` if a checkpoint may mention it, else raise ForbiddenGlobalError."""
+    qualified = str(name)
+    if qualified in _CONSTRUCTORS or qualified in _INERT or name.module in _INERT_MODULES:
+        return name
+    if _package(name) in _standard_library() or _package(name) in _NEVER_DATA:
+        raise forbidden(qualified, source)
+    return name
+
+
+def reduce_call(function: Any, arguments: tuple[Any, ...], source: str) -> Any:
+    """REDUCE, INST and OBJ: build plain data or an inert record, or refuse."""
+    if not isinstance(function, Global):
+        raise forbidden("a call of something that it computed", source)
+    admit(function, source)
+    constructor = _CONSTRUCTORS.get(str(function))
+    if constructor is not None:
+        return constructor(*arguments)
+    if str(function) in _INERT or function.module in _INERT_MODULES:
+        return Record(function, arguments)
+    if _looks_like_a_class(function) and _package(function) not in {"torch", "numpy"}:
+        return Record(function, arguments)
+    raise forbidden(f"a call of {function}", source)
+
+
+def instantiate(cls: Any, arguments: tuple[Any, ...], source: str) -> Any:
+    """NEWOBJ: an empty object of a class; its state follows."""
+    if not isinstance(cls, Global):
+        raise forbidden("an object of something that it computed", source)
+    admit(cls, source)
+    if str(cls) in _CONSTRUCTORS:
+        return _CONSTRUCTORS[str(cls)](*arguments)
+    if _package(cls) in {"torch", "numpy"} and not _looks_like_a_class(cls) and str(cls) not in _INERT:
+        raise forbidden(f"an object of {cls}", source)
+    return Record(cls, arguments)
+
+
+def _looks_like_a_class(name: Global) -> bool:
+    return all(part.lstrip("_")[:1].isupper() for part in name.name.split("."))
+
+
+def _package(name: Global) -> str:
+    return name.module.partition(".")[0]
+
+
+@cache
+def _standard_library() -> frozenset[str]:
+    return frozenset(sys.stdlib_module_names) - {"__main__"}
+
+
+# Python 2's standard library where it differs, and packages whose names in a pickle mean code.
+_NEVER_DATA = frozenset(
+    """
+    __builtin__ builtins commands copy_reg cPickle cStringIO exceptions httplib imp md5 os2 popen2 StringIO urllib2
+    urlparse pip setuptools pkg_resources distutils wheel dill cloudpickle joblib IPython
+    """.split()
+)
+
+_INERT_MODULES = frozenset({"datetime", "pathlib", "typing"})
+
+_INERT = frozenset(
+    f"{module}.{name}"
+    for module, names in {
+        "argparse": "Namespace",
+        "types": "SimpleNamespace",
+        "collections": "defaultdict deque Counter",
+        "builtins": "getattr bytearray list dict tuple int float bool str bytes object slice range",
+        "__builtin__": "getattr bytearray list dict tuple int long float bool str unicode object slice xrange",
+        "decimal": "Decimal",
+        "fractions": "Fraction",
+        "functools": "partial",
+        "uuid": "UUID",
+        "re": "_compile",
+        "torch": "device Size Generator",
+        "torch._utils": "_rebuild_sparse_tensor _rebuild_qtensor _rebuild_device_tensor_from_numpy "
+        "_rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass",
+        "torch.serialization": "_get_layout",
+        "torch.jit._pickle": "build_intlist build_doublelist build_boollist build_tensorlist restore_type_tag",
+        "numpy": "dtype ndarray",
+        "numpy.core.multiarray": "_reconstruct",
+        "numpy._core.multiarray": "_reconstruct",
+        "numpy.random": "RandomState",
+        "numpy.random._pickle": "__randomstate_ctor __generator_ctor __bit_generator_ctor",
+    }.items()
+    for name in names.split()
+)
+
+
+# Constructors: each builds plain data from the arguments that the pickle gives.
+
+
+def _ordered_dict(pairs: Any = ()) -> Any:
+    from eqlr_tools.checkpoints.pickles import StateDict
+
+    return StateDict((key, value) for key, value in pairs)
+
+
+def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise ValueError("an encoding that pickles do not use")
+    return text.encode("latin-1")
+
+
+def _reconstructor(cls: Any, base: Any, state: Any = None) -> Any:
+    if not isinstance(cls, Global):
+        raise forbidden("an object of something that it computed", "pickle")
+    return Record(cls, state=state)
+
+
+def _new_object(cls: Any, *arguments: Any) -> Any:
+    return instantiate(cls, arguments, "pickle")
+
+
+def _numpy_scalar(dtype: Any, data: Any = b"") -> int | float | bool:
+    if not isinstance(data, bytes):
+        raise TypeError("a number without its bytes")
+    number = np.frombuffer(data, dtype=numpy_dtype(dtype))[0].item()
+    if not isinstance(number, int | float | bool):
+        raise TypeError("not a number")
+    return number
+
+
+def numpy_dtype(record: Any) -> np.dtype[Any]:
+    """The numpy dtype of a pickled `numpy.dtype`: plain numbers only, byte order from its state."""
+    if not isinstance(record, Record) or str(record.cls) != "numpy.dtype" or not record.arguments:
+        raise TypeError("not a dtype")
+    code = record.arguments[0]
+    if not isinstance(code, str) or code[:1] not in "biufc" or (not code[1:].isdigit() and code != "bool"):
+        raise UnreadableError(f"arrays of numpy dtype {str(code)[:40]!r} hold objects, not numbers")
+    order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "|"
+    return np.dtype(code).newbyteorder(">" if order == ">" else "<")
+
+
+def _rebuild_tensor(
+    storage: Any,
+    offset: Any,
+    size: Any,
+    stride: Any,
+    requires_grad: Any = False,
+    hooks: Any = None,
+    metadata: Any = None,
+    *,
+    dtype: DType | None = None,
+) -> Tensor:
+    if not isinstance(storage, TypedStorage):
+        raise TypeError("a tensor without a storage")
+    element = dtype or storage.dtype
+    if element is None:
+        raise TypeError("a tensor without a dtype")
+    shape, strides = _integers(size), _integers(stride)
+    if not isinstance(offset, int) or len(shape) != len(strides) or len(shape) > 64:
+        raise TypeError("a tensor without a layout")
+    return Tensor(storage.storage, element, shape, strides, offset, requires_grad=requires_grad is True)
+
+
+def _rebuild_tensor_v3(
+    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, dtype: Any, *_: Any
+) -> Tensor:
+    name = dtype.name if isinstance(dtype, Global) and dtype.module == "torch" else ""
+    if name not in BY_TORCH:
+        raise UnreadableError(f"tensors of dtype {dtype} are not known")
+    return _rebuild_tensor(storage, offset, size, stride, requires_grad, dtype=BY_TORCH[name])
+
+
+def _rebuild_parameter(data: Any, requires_grad: Any = True, *_: Any) -> Any:
+    if not isinstance(data, Tensor):
+        raise TypeError("a parameter without a tensor")
+    return Tensor(
+        data.storage,
+        data.dtype,
+        data.shape,
+        data.strides,
+        data.offset,
+        parameter=True,
+        requires_grad=requires_grad is True,
+    )
+
+
+def _rebuild_from_type(function: Any, cls: Any, arguments: Any, state: Any = None) -> Any:
+    return reduce_call(function, tuple(arguments), "pickle")
+
+
+def _integers(values: Any) -> tuple[int, ...]:
+    if isinstance(values, Record) and str(values.cls) == "torch.Size":
+        values = values.arguments[0]
+    if not isinstance(values, tuple | list) or not all(type(value) is int for value in values):
+        raise TypeError("sizes that are not integers")
+    return tuple(values)
+
+
+_CONSTRUCTORS: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _ordered_dict,
+    "builtins.set": lambda items=(): set(items),
+    "__builtin__.set": lambda items=(): set(items),
+    "builtins.frozenset": lambda items=(): frozenset(items),
+    "__builtin__.frozenset": lambda items=(): frozenset(items),
+    "builtins.complex": lambda real, imaginary=0.0: complex(real, imaginary),
+    "__builtin__.complex": lambda real, imaginary=0.0: complex(real, imaginary),
+    "_codecs.encode": _encode,
+    "copyreg._reconstructor": _reconstructor,
+    "copy_reg._reconstructor": _reconstructor,
+    "copyreg.__newobj__": _new_object,
+    "copy_reg.__newobj__": _new_object,
+    "numpy.core.multiarray.scalar": _numpy_scalar,
+    "numpy._core.multiarray.scalar": _numpy_scalar,
+    "torch._utils._rebuild_tensor": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
+    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
+    "torch._utils._rebuild_parameter": _rebuild_parameter,
+    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
+}
+
+
+def storage_dtype(cls: Any) -> DType | None:
+    """The element type of a torch storage class; None for an untyped one. Raises TypeError for other names."""
+    if not isinstance(cls, Global) or cls.module not in ("torch", "torch.storage", "torch.cuda"):
+        raise TypeError("not a storage class")
+    if cls.name in ("UntypedStorage", "_UntypedStorage"):
+        return None
+    if cls.name not in BY_STORAGE:
+        raise UnreadableError(f"storages of class {cls} are not known")
+    return BY_STORAGE[cls.name]

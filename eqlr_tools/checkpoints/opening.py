@@ -1,0 +1,200 @@
+"""From a path to a checkpoint: the content decides the container, never the suffix."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from eqlr_tools.checkpoints.checkpoint import Checkpoint, split_prefixes
+from eqlr_tools.checkpoints.provenance import (
+    METADATA_KEY,
+    PROVENANCE_MEMBER,
+    read_provenance,
+    restore_aliases,
+    restore_tree,
+)
+from eqlr_tools.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
+from eqlr_tools.checkpoints.sources import FileSource, Source
+from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.checkpoints.torch_files import LEGACY_HEAD, ZipReader, find_pickle, read_torch_legacy, read_torch_zip
+from eqlr_tools.checkpoints.trees import normalise
+from eqlr_tools.errors import UnreadableError
+
+SUFFIXES = (".safetensors", ".pt", ".pth", ".pth.tar", ".ckpt", ".bin", ".model", ".pkl", ".jit", ".steg")
+"""What a directory is searched for; single files are opened whatever they are called."""
+
+INDEX_SUFFIX = ".index.json"
+MAX_INDEX_BYTES = 100_000_000
+
+_NOT_SUPPORTED = [
+    (0, b"GGUF", "a GGUF file", "GGUF stores quantised blocks without the equalized form; convert the original"),
+    (4, b"TFL3", "a TensorFlow Lite model", "convert the checkpoint that it was made from"),
+    (0, b"\x89HDF", "an HDF5 file", "HDF5 is not read yet; save the weights as safetensors"),
+    (0, b"\x93NUMPY", "a numpy array file", ".npy is not read yet; save the weights as safetensors"),
+    (0, b"\x1f\x8b", "a gzip file", "unpack it first"),
+    (0, b"PK\x05\x06", "an empty zip archive", "get the file again"),
+]
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """Open a checkpoint lazily: headers are read, tensors are not.
+
+    Raises UnreadableError, naming the file and the reason, for anything that is not a readable checkpoint.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _open_directory(path)
+    if not path.exists():
+        raise UnreadableError(f"{path}: no such file", hint="check the path")
+    if not path.is_file():
+        raise UnreadableError(f"{path}: not a regular file")
+    if path.name.endswith(INDEX_SUFFIX):
+        return _open_index(path)
+    source = FileSource(path)
+    if source.size == 0:
+        raise UnreadableError(f"{path}: the file is empty", hint="the download or the save failed; get it again")
+    return _open_file(path, source)
+
+
+def _open_file(path: Path, source: Source) -> Checkpoint:
+    head = source.read(0, min(source.size, 64))
+    if head.startswith(b"PK\x03\x04"):
+        return _open_zip(path, source)
+    if head.startswith(LEGACY_HEAD):
+        tree = normalise(read_torch_legacy(source), source.name)
+        return _checkpoint(path, "torch legacy", tree)
+    if looks_like_safetensors(source):
+        tensors, metadata = read_safetensors(source)
+        return _flat_checkpoint(path, "safetensors", tensors, metadata, (path,))
+    raise _unknown(path, head)
+
+
+def _open_zip(path: Path, source: Source) -> Checkpoint:
+    archive = ZipReader(source)
+    if find_pickle(archive) is None:
+        raise UnreadableError(
+            f"{path}: a zip archive, but not one that torch.save wrote",
+            hint="if it is a packed folder, unpack it and name the checkpoint inside",
+        )
+    tree = normalise(read_torch_zip(archive), source.name)
+    names = [name for name in archive.members if name.endswith(PROVENANCE_MEMBER)]
+    provenance = _json(archive.member(names[0], MAX_INDEX_BYTES), path) if names else {}
+    script = any("/code/" in name or name.endswith("constants.pkl") for name in archive.members)
+    return _checkpoint(path, "torchscript" if script else "torch zip", tree, provenance)
+
+
+def _checkpoint(path: Path, container: str, tree: Any, provenance: dict[str, Any] | None = None) -> Checkpoint:
+    if isinstance(tree, Tensor):
+        tree = {"tensor": tree}
+    return Checkpoint(path, container, tree, (path,), provenance=provenance or {})
+
+
+def _flat_checkpoint(
+    path: Path, container: str, tensors: dict[str, Tensor], metadata: dict[str, str], files: tuple[Path, ...]
+) -> Checkpoint:
+    provenance = read_provenance(metadata.pop(METADATA_KEY, None))
+    tensors = restore_aliases(tensors, provenance)
+    tree = restore_tree(tensors, provenance)
+    return Checkpoint(path, container, nest(tensors) if tree is None else tree, files, metadata, provenance)
+
+
+def nest(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Undo the flattening of several networks into one name space (`g_ema.conv1...`)."""
+    tree: dict[str, Any] = {}
+    prefixes = split_prefixes(list(tensors))
+    for name, tensor in tensors.items():
+        head, _, rest = name.partition(".")
+        if prefixes:
+            tree.setdefault(head, {})[rest] = tensor
+        else:
+            tree[name] = tensor
+    return tree
+
+
+def _open_directory(path: Path) -> Checkpoint:
+    indexes = sorted(path.glob(f"*{INDEX_SUFFIX}"))
+    if len(indexes) == 1:
+        return _open_index(indexes[0])
+    inside = [entry.name for entry in sorted(path.iterdir()) if entry.name.endswith((*SUFFIXES, INDEX_SUFFIX))]
+    found = f"it holds {', '.join(inside[:5])}{' …' if len(inside) > 5 else ''}" if inside else "it holds none"
+    raise UnreadableError(f"{path}: a directory, not a checkpoint", hint=f"name one checkpoint file; {found}")
+
+
+def _open_index(path: Path) -> Checkpoint:
+    """A Hugging Face style index: {"weight_map": {tensor: shard file}, "metadata": {…}}."""
+    index = _json(FileSource(path), path)
+    weight_map = index.get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise UnreadableError(f"{path}: an index without a weight_map", hint="name the checkpoint file itself")
+    shards = {name: _shard(path, name) for name in sorted({str(name) for name in weight_map.values()})}
+    tensors: dict[str, Tensor] = {}
+    for name, shard_name in weight_map.items():
+        shard = shards[str(shard_name)]
+        if name not in shard:
+            raise UnreadableError(f"{path}: tensor {name!r} is not in {shard_name}, where the index puts it")
+        tensors[name] = shard[name]
+    metadata = {key: str(value) for key, value in index.get("metadata", {}).items()}
+    files = (path, *(path.parent / name for name in shards))
+    container = "safetensors shards" if "safetensors" in path.name else "torch shards"
+    return _flat_checkpoint(path, container, tensors, metadata, files)
+
+
+def shard_names(index: Path) -> set[str]:
+    """The files that an index lists; none if it is no index."""
+    try:
+        weight_map = _json(FileSource(index), index).get("weight_map")
+    except UnreadableError:
+        return set()
+    return {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else set()
+
+
+def _shard(index: Path, name: str) -> dict[str, Tensor]:
+    """Open one shard beside its index. Its name, and its link target, must not lead elsewhere."""
+    path = index.parent / name
+    if name != os.path.basename(name) or name in ("", ".", ".."):
+        raise UnreadableError(f"{index}: the shard name {name!r} leads out of the index's directory")
+    if not path.is_file():
+        raise UnreadableError(f"{index}: the shard {name} is missing", hint="download all shards into one directory")
+    # A download cache links index and shards to one folder of blobs; any other link target is not the index's.
+    if path.resolve().parent not in (index.parent.resolve(), index.resolve().parent):
+        raise UnreadableError(f"{index}: the shard {name} is a link that leads out of the index's directory")
+    checkpoint = open_checkpoint(path)
+    flat: dict[str, Tensor] = {}
+    for network in checkpoint.networks:
+        for tensor_name, tensor in network.tensors.items():
+            flat[".".join((*map(str, network.path), network.key(tensor_name)))] = tensor
+    flat.update({".".join(map(str, tree_path)): tensor for tree_path, tensor in checkpoint.loose.items()})
+    return flat
+
+
+def _json(source: Source, path: Path) -> dict[str, Any]:
+    if source.size > MAX_INDEX_BYTES:
+        raise UnreadableError(f"{path}: {source.size:,} bytes are too many for an index")
+    try:
+        value = json.loads(source.read(0, source.size))
+    except (ValueError, RecursionError) as error:
+        raise UnreadableError(f"{path}: damaged JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise UnreadableError(f"{path}: JSON, but not a table")
+    return value
+
+
+def _unknown(path: Path, head: bytes) -> UnreadableError:
+    for offset, magic, what, hint in _NOT_SUPPORTED:
+        if head[offset:].startswith(magic):
+            return UnreadableError(f"{path}: {what}, which eqlr does not read", hint=hint)
+    if head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5:
+        return UnreadableError(
+            f"{path}: a bare pickle, not written by torch.save",
+            hint="NVIDIA network pickles are not read yet; nothing in the file was executed",
+        )
+    if head.lstrip()[:1] in (b"{", b"["):
+        return UnreadableError(f"{path}: a JSON file, not a checkpoint", hint="name the checkpoint itself")
+    if head.lstrip()[:1] == b"<" or head.startswith(b"version https://git-lfs"):
+        return UnreadableError(f"{path}: a web page or a Git LFS pointer, not a checkpoint", hint="download it again")
+    return UnreadableError(
+        f"{path}: not a checkpoint that eqlr knows (it starts with {head[:8].hex(' ')})",
+        hint="eqlr reads safetensors and what torch.save writes; a truncated download looks like this too",
+    )

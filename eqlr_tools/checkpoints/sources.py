@@ -1,0 +1,125 @@
+"""Where bytes come from: positioned reads of a file, of a part of it, or of memory.
+
+Everything is `pread` into a buffer of the caller's. A memory map would be shorter to write, but its pages count
+as resident memory of the process, and a truncated file under a map is a fatal signal instead of an error.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Protocol
+
+from eqlr_tools.errors import UnreadableError
+
+
+class Source(Protocol):
+    """A readable run of bytes with a known length and a name for error messages."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` from `offset`. Raises UnreadableError when the bytes are not there."""
+
+    def read(self, offset: int, length: int) -> bytes: ...
+
+
+class FileSource:
+    """A file opened once, read only. Its size is taken at opening, and a file that shrinks later is an error."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except OSError as error:
+            raise UnreadableError(f"{path}: {error.strerror or error}") from error
+        self._size = os.fstat(self._descriptor).st_size
+
+    def __del__(self) -> None:
+        descriptor = getattr(self, "_descriptor", None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        done = 0
+        while done < len(buffer):
+            try:
+                count = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+            except OSError as error:
+                raise UnreadableError(f"{self.path}: {error.strerror or error}") from error
+            if count == 0:
+                wanted, end = offset + len(buffer), offset + done
+                raise UnreadableError(
+                    f"{self.path}: the file ends at byte {end:,}, but data is expected up to byte {wanted:,}",
+                    hint="the file is truncated or was changed while it was read; get it again",
+                )
+            done += count
+
+    def read(self, offset: int, length: int) -> bytes:
+        buffer = bytearray(length)
+        self.readinto(offset, memoryview(buffer))
+        return bytes(buffer)
+
+
+class MemorySource:
+    """Bytes that are in memory already: a decompressed archive member, a string inside a pickle."""
+
+    def __init__(self, name: str, data: bytes) -> None:
+        self.name = name
+        self._data = data
+
+    @property
+    def size(self) -> int:
+        return len(self._data)
+
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        if offset < 0 or offset + len(buffer) > len(self._data):
+            raise UnreadableError(f"{self.name}: {len(self._data):,} bytes are there, more are expected")
+        buffer[:] = self._data[offset : offset + len(buffer)]
+
+    def read(self, offset: int, length: int) -> bytes:
+        if offset < 0 or offset + length > len(self._data):
+            raise UnreadableError(f"{self.name}: {len(self._data):,} bytes are there, more are expected")
+        return self._data[offset : offset + length]
+
+
+class SliceSource:
+    """A part of another source, addressed from zero: an archive member, a nested pickle."""
+
+    def __init__(self, parent: Source, start: int, size: int) -> None:
+        if start < 0 or size < 0 or start + size > parent.size:
+            raise UnreadableError(f"{parent.name}: a part of {size:,} bytes at {start:,} lies outside the file")
+        self._parent = parent
+        self._start = start
+        self._size = size
+
+    @property
+    def name(self) -> str:
+        return self._parent.name
+
+    @property
+    def size(self) -> int:
+        return self._size
+
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        self._check(offset, len(buffer))
+        self._parent.readinto(self._start + offset, buffer)
+
+    def read(self, offset: int, length: int) -> bytes:
+        self._check(offset, length)
+        return self._parent.read(self._start + offset, length)
+
+    def _check(self, offset: int, length: int) -> None:
+        if offset < 0 or offset + length > self._size:
+            raise UnreadableError(f"{self.name}: a read of {length:,} bytes at {offset:,} leaves its part of the file")

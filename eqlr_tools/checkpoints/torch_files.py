@@ -1,0 +1,216 @@
+"""Reading what `torch.save` writes: the zip format (torch 1.6 and later) and the older stream, without torch.
+
+Both are one pickle that describes objects and refers to storages by key; the storages are raw bytes. In the zip
+format they are members `<archive>/data/<key>`, stored uncompressed; in the older one they follow the pickle.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from typing import Any, BinaryIO, cast
+
+from eqlr_tools.checkpoints.dtypes import DType
+from eqlr_tools.checkpoints.globals import TypedStorage, storage_dtype
+from eqlr_tools.checkpoints.pickles import Unpickler
+from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
+from eqlr_tools.checkpoints.tensors import Storage
+from eqlr_tools.errors import UnreadableError
+
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+LEGACY_HEAD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+MAX_MEMBERS = 200_000
+MAX_PICKLE_BYTES = 1 << 28
+MAX_INFLATED_BYTES = 1 << 30
+_LOCAL_HEADER_BYTES = 30
+
+
+class ZipReader:
+    """The members of a zip archive as sources. Uncompressed ones are read in place."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        try:
+            archive = zipfile.ZipFile(cast("BinaryIO", _SeekableSource(source)))
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, EOFError) as error:
+            raise UnreadableError(
+                f"{source.name}: damaged zip archive ({error})", hint="the file is truncated; get it again"
+            ) from error
+        self._archive = archive
+        infos = archive.infolist()
+        self.members = {info.filename: info for info in infos}
+        if len(infos) > MAX_MEMBERS:
+            raise UnreadableError(f"{source.name}: the archive has {len(infos):,} members")
+        if len(self.members) != len(infos):
+            raise UnreadableError(f"{source.name}: the archive has two members of one name")
+
+    def member(self, name: str, limit: int | None = None) -> Source:
+        """The bytes of a member. Raises UnreadableError if it is missing, encrypted or larger than `limit`."""
+        info = self.members.get(name)
+        if info is None:
+            raise UnreadableError(f"{self.source.name}: the archive lacks its member {name!r}")
+        if limit is not None and info.file_size > limit:
+            raise UnreadableError(f"{self.source.name}: member {name!r} claims {info.file_size:,} bytes")
+        if info.flag_bits & 1:
+            raise UnreadableError(f"{self.source.name}: member {name!r} is encrypted")
+        if info.compress_type == zipfile.ZIP_STORED:
+            if info.compress_size != info.file_size:
+                raise UnreadableError(f"{self.source.name}: member {name!r} lies about its size")
+            return SliceSource(self.source, self._data_start(info), info.file_size)
+        return self._inflated(info)
+
+    def _data_start(self, info: zipfile.ZipInfo) -> int:
+        head = self.source.read(info.header_offset, _LOCAL_HEADER_BYTES)
+        if head[:4] != b"PK\x03\x04":
+            raise UnreadableError(f"{self.source.name}: member {info.filename!r} is not where the archive says")
+        lengths = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
+        return info.header_offset + _LOCAL_HEADER_BYTES + lengths
+
+    def _inflated(self, info: zipfile.ZipInfo) -> Source:
+        """A compressed member, decompressed in memory. torch never writes one; repacking tools do."""
+        if info.file_size > MAX_INFLATED_BYTES or info.file_size > 2000 * max(info.compress_size, 1):
+            raise UnreadableError(f"{self.source.name}: member {info.filename!r} inflates beyond reason")
+        try:
+            data = self._archive.open(info).read(info.file_size + 1)
+        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as error:
+            raise UnreadableError(f"{self.source.name}: member {info.filename!r} is damaged ({error})") from error
+        if len(data) != info.file_size:
+            raise UnreadableError(f"{self.source.name}: member {info.filename!r} lies about its size")
+        return MemorySource(self.source.name, data)
+
+
+class _SeekableSource:
+    """The file interface that `zipfile` wants, over a source."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._position = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        position = offset + (0, self._position, self._source.size)[whence]
+        if position < 0:
+            raise ValueError("a position before the start")
+        self._position = position
+        return position
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(self._source.size - self._position, 0)
+        length = left if count < 0 else min(count, left)
+        data = self._source.read(self._position, length)
+        self._position += length
+        return data
+
+
+def read_torch_zip(archive: ZipReader) -> Any:
+    """Return the object tree of a torch zip, tensors lazy. `archive` must have a `data.pkl`."""
+    pickle_name = find_pickle(archive)
+    if pickle_name is None:
+        raise UnreadableError(f"{archive.source.name}: a zip archive, but not one that torch wrote")
+    root = pickle_name.removesuffix("data.pkl")
+    byteorder = _byteorder(archive, root)
+    known: dict[str, Storage] = {}
+
+    def load_storage(identifier: Any) -> TypedStorage:
+        dtype, key, _ = _storage_id(identifier)
+        if key not in known:
+            part = archive.member(f"{root}data/{key}")
+            known[key] = Storage(part, 0, part.size, byteorder)
+        return TypedStorage(known[key], dtype)
+
+    pickle = archive.member(pickle_name, MAX_PICKLE_BYTES)
+    return Unpickler(pickle, persistent_load=load_storage).load()
+
+
+def find_pickle(archive: ZipReader) -> str | None:
+    """The name of the main pickle: `data.pkl` in the archive's only top folder."""
+    names = [name for name in archive.members if name == "data.pkl" or name.endswith("/data.pkl")]
+    return min(names, key=lambda name: name.count("/")) if names else None
+
+
+def read_torch_legacy(source: Source) -> Any:
+    """Return the object tree of a file from before torch 1.6 (or `_use_new_zipfile_serialization=False`).
+
+    Five pickles follow each other (magic number, protocol, system, objects, storage keys), then the storages in
+    the order of the keys, each a count of elements and its bytes. Where a storage lies is known only behind the
+    objects, so they are read twice: once for the storages' sizes, once with their places.
+    """
+    position = 0
+    for index in range(3):
+        head = Unpickler(source, position)
+        value = head.load()
+        position = head.position
+        if index == 0 and value != LEGACY_MAGIC:
+            raise UnreadableError(f"{source.name}: not a torch file (wrong magic number)")
+        if index == 2 and isinstance(value, dict) and value.get("little_endian") is False:
+            raise UnreadableError(f"{source.name}: written on a big-endian machine, which is not supported")
+    sizes: dict[str, tuple[DType | None, int]] = {}
+
+    def note_size(identifier: Any) -> Any:
+        if _is_class_id(identifier):
+            return identifier[1]
+        dtype, key, count = _storage_id(identifier)
+        sizes[key] = (dtype, count)
+        itemsize = dtype.itemsize if dtype else 1
+        return TypedStorage(Storage(source, 0, count * itemsize), dtype)
+
+    first = Unpickler(source, position, persistent_load=note_size)
+    first.load()
+    keys = Unpickler(source, first.position)
+    storages = _legacy_storages(source, keys, sizes)
+
+    def load_storage(identifier: Any) -> Any:
+        if _is_class_id(identifier):
+            return identifier[1]
+        dtype, key, _ = _storage_id(identifier)
+        if key not in storages:
+            raise UnreadableError(f"{source.name}: the data of storage {key} is missing")
+        return TypedStorage(storages[key], dtype)
+
+    return Unpickler(source, position, persistent_load=load_storage).load()
+
+
+def _legacy_storages(source: Source, keys: Unpickler, sizes: dict[str, tuple[DType | None, int]]) -> dict[str, Storage]:
+    order = keys.load()
+    position = keys.position
+    storages = {}
+    for key in order if isinstance(order, list) else []:
+        dtype, expected = sizes.get(str(key), (None, -1))
+        count = int.from_bytes(source.read(position, 8), "little")
+        if count != expected:
+            raise UnreadableError(f"{source.name}: storage {key} has {count:,} elements, not {expected:,}")
+        nbytes = count * (dtype.itemsize if dtype else 1)
+        if position + 8 + nbytes > source.size:
+            raise UnreadableError(
+                f"{source.name}: the file ends inside storage {key}", hint="it is truncated; get it again"
+            )
+        storages[str(key)] = Storage(source, position + 8, nbytes)
+        position += 8 + nbytes
+    return storages
+
+
+def _is_class_id(identifier: Any) -> bool:
+    """('module', class, file, source): old torch kept the source of pickled classes beside their name."""
+    return isinstance(identifier, tuple) and len(identifier) == 4 and identifier[0] == "module"
+
+
+def _storage_id(identifier: Any) -> tuple[DType | None, str, int]:
+    """('storage', class, key, location, elements[, view]) as torch writes it."""
+    if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
+        raise ValueError("a persistent id that torch does not write")
+    _, cls, key, _, count = identifier[:5]
+    if len(identifier) > 5 and identifier[5] is not None:
+        raise UnreadableError("storages that are views of others (torch before 0.4) are not supported")
+    if not isinstance(key, str | int) or type(count) is not int or count < 0:
+        raise ValueError("a persistent id that torch does not write")
+    return storage_dtype(cls), str(key), count
+
+
+def _byteorder(archive: ZipReader, root: str) -> str:
+    if f"{root}byteorder" not in archive.members:
+        return "little"
+    return archive.member(f"{root}byteorder", 16).read(0, archive.members[f"{root}byteorder"].file_size).decode()

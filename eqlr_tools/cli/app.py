@@ -1,0 +1,55 @@
+"""The `eqlr` application: its commands, and the way out for every error."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from eqlr_tools import __version__
+from eqlr_tools.cli import audit, bake, equalize, explain, families, scan, verify
+from eqlr_tools.cli.failures import report_failure
+
+app = typer.Typer(
+    name="eqlr",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"eqlr {__version__}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Read, audit, bake, equalize and verify checkpoints that were trained with equalized learning rate.
+
+    Such networks store weights near N(0, 1) and multiply them at run time by a constant that the file does not
+    hold. eqlr knows the constants, and executes nothing that is in a file.
+
+    [dim]Exit codes: 0 done, 1 a finding or a failed check, 2 unusable input or options, 3 nothing matched.[/dim]
+    """
+
+
+for _module in (scan, explain, audit, bake, equalize, verify, families):
+    _module.register(app)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        result = app(args=arguments, standalone_mode=False)
+    except BaseException as error:
+        return report_failure(error, debug="--debug" in arguments)
+    return result if isinstance(result, int) else 0

@@ -1,0 +1,50 @@
+"""`eqlr bake`: equalized to plain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eqlr_tools.cli import options
+from eqlr_tools.reports.rendering import Format
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(
+        epilog="[bold]Examples[/bold]: eqlr bake model.pt plain.safetensors · eqlr bake model.pt plain.pt --dry-run · "
+        "eqlr bake model.pt g.pt --network g_ema"
+    )(bake)
+
+
+def bake(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A checkpoint with equalized layers.")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
+    network: options.Network = None,
+    family: options.Family = None,
+    gain: options.Gain = None,
+    lr_multiplier: options.LrMultiplier = None,
+    fan_in: options.FanInOption = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    format: options.FormatOption = Format.table,
+    output: options.Output = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Fold the run-time constants into the weights, so that plain layers compute the same function.
+
+    Everything else in the file is carried over. The result is read back and compared before it gets its name;
+    the source is never changed.
+    """
+    from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.cli.rewrite import carry_out
+    from eqlr_tools.rewriting.bake import plan_bake
+
+    chosen = options.selection(network, family, gain, lr_multiplier, fan_in, include, exclude)
+    plan = plan_bake(open_checkpoint(source), target, chosen)
+    carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)

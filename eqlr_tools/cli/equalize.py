@@ -1,0 +1,55 @@
+"""`eqlr equalize`: plain to equalized."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eqlr_tools.cli import options
+from eqlr_tools.reports.rendering import Format
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(
+        epilog="[bold]Examples[/bold]: eqlr equalize plain.pt equalized.pt · eqlr equalize plain.pt out.safetensors "
+        "--exact --exclude 'head*' · eqlr equalize baked.pt back.pt --to rosinality-stylegan2"
+    )(equalize)
+
+
+def equalize(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A checkpoint with plain layers.")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="FAMILY", help="Whose names to write; the default stores the constants.")
+    ] = "torch-parametrize",
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Round constants to powers of two: baking gives back every bit.")
+    ] = False,
+    network: options.Network = None,
+    gain: options.Gain = None,
+    lr_multiplier: options.LrMultiplier = None,
+    fan_in: options.FanInOption = None,
+    include: options.Include = None,
+    exclude: options.Exclude = None,
+    format: options.FormatOption = Format.table,
+    output: options.Output = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Divide plain weights by their He constants and store the constants beside them.
+
+    Linear, convolution and transposed convolution weights are taken; embeddings, norms and buffers never. The
+    effective weights stay the same to 1 ulp, with --exact to the bit.
+    """
+    from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.cli.rewrite import carry_out
+    from eqlr_tools.rewriting.equalize import plan_equalize
+
+    chosen = options.selection(network, None, gain, lr_multiplier, fan_in, include, exclude)
+    plan = plan_equalize(open_checkpoint(source), target, chosen, to=to, exact=exact)
+    carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)

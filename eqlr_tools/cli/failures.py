@@ -1,0 +1,58 @@
+"""The one table from exception to message and exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+
+import typer
+
+from eqlr_tools.errors import EqlrError
+
+INTERRUPTED = 130
+
+
+def report_failure(error: BaseException, *, debug: bool) -> int:
+    """Say on stderr what went wrong and what to try next; return the exit code."""
+    if isinstance(error, typer.Exit):
+        return int(getattr(error, "exit_code", 0))
+    if isinstance(error, SystemExit):
+        return int(error.code) if isinstance(error.code, int) else 2
+    if isinstance(error, KeyboardInterrupt | typer.Abort):
+        print("eqlr: interrupted; nothing was left behind", file=sys.stderr)
+        return INTERRUPTED
+    if isinstance(error, BrokenPipeError):
+        _silence_stdout()
+        return 0
+    if debug:
+        traceback.print_exception(error)
+    if isinstance(error, EqlrError):
+        _say(error.message, error.hint)
+        return error.exit_code
+    show = getattr(error, "show", None)
+    if callable(show):  # A usage error of Typer's: it knows how to print itself.
+        show()
+        return int(getattr(error, "exit_code", 2))
+    if isinstance(error, MemoryError):
+        _say("not enough memory", "close other programs, or use a machine with more")
+    elif isinstance(error, OSError):
+        _say(f"{error.filename or 'input/output'}: {error.strerror or error}", None)
+    else:
+        _say(
+            f"internal error: {type(error).__name__}: {error}",
+            "this is a defect of eqlr; --debug shows the details for a report",
+        )
+    return 2
+
+
+def _say(message: str, hint: str | None) -> None:
+    print(f"eqlr: {message}", file=sys.stderr)
+    if hint:
+        print(f"      {hint}", file=sys.stderr)
+
+
+def _silence_stdout() -> None:
+    """The reader of our output has gone; keep Python from complaining about it at exit."""
+    sink = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(sink, sys.stdout.fileno())

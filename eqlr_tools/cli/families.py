@@ -1,0 +1,27 @@
+"""`eqlr families`: the families that eqlr knows."""
+
+from __future__ import annotations
+
+import typer
+
+from eqlr_tools.cli import options
+from eqlr_tools.reports.rendering import Format
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(epilog="[bold]Examples[/bold]: eqlr families · eqlr families -f markdown")(families)
+
+
+def families(
+    format: options.FormatOption = Format.table,
+    output: options.Output = None,
+    force: options.Force = False,
+    debug: options.Debug = False,
+) -> None:
+    """List the families: code lineages whose constants eqlr knows, and layouts that it knows to be plain."""
+    from eqlr_tools.cli.sink import emit
+    from eqlr_tools.families.registry import FAMILIES
+    from eqlr_tools.reports.families import families_report
+
+    emit(families_report(FAMILIES), format, output, force=force)

@@ -1,0 +1,105 @@
+"""Options that several commands share, each declared once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eqlr_tools.reports.rendering import Format
+
+if TYPE_CHECKING:
+    from eqlr_tools.families.family import Overrides
+    from eqlr_tools.rewriting.selection import Selection
+    from eqlr_tools.scaling import FanIn
+
+Network = Annotated[
+    list[str] | None,
+    typer.Option("--network", metavar="NAME", help="Only this network, as scan names it. Repeatable."),
+]
+Family = Annotated[
+    str | None,
+    typer.Option("--family", metavar="NAME", help="Take the file as this family (eqlr families lists them)."),
+]
+Gain = Annotated[
+    float | None, typer.Option("--gain", metavar="X", help="Gain of every layer, instead of the family's.")
+]
+LrMultiplier = Annotated[
+    float | None,
+    typer.Option("--lr-multiplier", metavar="X", help="Learning-rate multiplier of the layers that have one."),
+]
+FanInOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fan-in",
+        metavar="RULE",
+        help="Fan-in: in*kernel (second axis), transposed (first axis times kernel), channels (first axis alone) "
+        "or a number.",
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option("--include", metavar="GLOB", help="Only layers whose name matches. Repeatable."),
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not layers whose name matches. Repeatable.")
+]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to show the result.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the result there instead of to stdout.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the target if it exists, after verification.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan and stop; nothing is written.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and the requested data.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def fan_in_rule(text: str | None) -> FanIn | None:
+    """The fan-in function that `--fan-in` names. Raises UsageError for anything else."""
+    from eqlr_tools import scaling
+    from eqlr_tools.errors import UsageError
+
+    rules = {
+        "in*kernel": scaling.second_axis_fan_in,
+        "transposed": scaling.transposed_fan_in,
+        "channels": scaling.channel_fan_in,
+    }
+    if text is None:
+        return None
+    if text in rules:
+        return rules[text]
+    if text.isdigit() and int(text) > 0:
+        return lambda shape: int(text)
+    raise UsageError(f"--fan-in {text!r} is no rule", hint=f"use {', '.join(rules)} or a positive number")
+
+
+def selection(
+    network: list[str] | None = None,
+    family: str | None = None,
+    gain: float | None = None,
+    lr_multiplier: float | None = None,
+    fan_in: str | None = None,
+    include: list[str] | None = None,
+    exclude: list[str] | None = None,
+) -> Selection:
+    """What the shared options select. Raises UsageError for values that no constant can have."""
+    from eqlr_tools.rewriting.selection import Selection
+
+    return Selection(
+        networks=tuple(network or ()),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        family=family,
+        overrides=_overrides(gain, lr_multiplier, fan_in),
+    )
+
+
+def _overrides(gain: float | None, lr_multiplier: float | None, fan_in: str | None) -> Overrides:
+    from eqlr_tools.errors import UsageError
+    from eqlr_tools.families.family import Overrides
+
+    for name, value in (("--gain", gain), ("--lr-multiplier", lr_multiplier)):
+        if value is not None and not 0 < value < float("inf"):
+            raise UsageError(f"{name} must be a positive number, not {value}")
+    return Overrides(gain, lr_multiplier, fan_in_rule(fan_in))

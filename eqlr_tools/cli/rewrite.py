@@ -1,0 +1,40 @@
+"""What the rewriting commands share: print the plan, or run it with progress and print it with its verification."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from eqlr_tools.reports.rendering import Format
+
+if TYPE_CHECKING:
+    from eqlr_tools.rewriting.plan import Plan
+    from eqlr_tools.rewriting.selection import Selection
+
+
+def carry_out(
+    plan: Plan,
+    chosen: Selection,
+    *,
+    dry_run: bool,
+    force: bool,
+    quiet: bool,
+    form: Format,
+    output: Path | None,
+) -> None:
+    """Run the plan unless it is a dry run, and show it."""
+    from eqlr_tools.checkpoints.atomic import check_target
+    from eqlr_tools.cli.sink import emit, progress
+    from eqlr_tools.reports.rewriting import changes_only, plan_report
+    from eqlr_tools.rewriting.run import planned_bytes, run
+
+    verification = None
+    if dry_run:
+        check_target(plan.target, plan.source.files, force)
+    else:
+        with progress(plan.operation, planned_bytes(plan), quiet=quiet) as advance:
+            verification = run(plan, chosen, force=force, progress=advance).verification
+    report = plan_report(plan, verification)
+    if quiet and form is Format.table:
+        return
+    emit(changes_only(report) if form is Format.table else report, form, output, force=force)

@@ -1,0 +1,70 @@
+"""The one place that prints. Data goes to stdout, everything for people's eyes only to stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from eqlr_tools.errors import OutputError
+from eqlr_tools.reports.rendering import Format, render
+from eqlr_tools.reports.report import Report
+
+_PROGRESS_FROM_BYTES = 1 << 25
+"""Below 32 MiB the work is over before a bar could be read."""
+
+
+def emit(report: Report, form: Format, output: Path | None = None, *, force: bool = False) -> None:
+    """Show a report on stdout, or write it to `output`, which must not exist unless `force`."""
+    if output is None:
+        terminal = sys.stdout.isatty()
+        color = terminal and "NO_COLOR" not in os.environ
+        sys.stdout.write(render(report, form, width=_width(terminal), color=color))
+        sys.stdout.flush()
+        return
+    text = render(report, form)
+    try:
+        with open(output, "w" if force else "x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError as error:
+        raise OutputError(f"{output}: already exists", hint="--force replaces it") from error
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
+    note(f"written to {output}")
+
+
+def note(text: str, *, quiet: bool = False) -> None:
+    """Tell the person something that is no data."""
+    if not quiet:
+        print(text, file=sys.stderr)
+
+
+@contextlib.contextmanager
+def progress(label: str, total_bytes: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
+    """Yield a function that takes bytes done. A bar is drawn on a terminal for long work, nowhere else."""
+    if quiet or not sys.stderr.isatty() or total_bytes < _PROGRESS_FROM_BYTES:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
+        task = bars.add_task(label, total=total_bytes)
+        yield lambda count: bars.update(task, advance=count)
+
+
+def _width(terminal: bool) -> int | None:
+    """Tables fit a terminal, or COLUMNS where it is set; in a pipe they are as wide as they need."""
+    if terminal or os.environ.get("COLUMNS", "").isdigit():
+        return shutil.get_terminal_size().columns
+    return None

@@ -1,0 +1,55 @@
+"""`eqlr verify`: do two checkpoints compute the same effective weights?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eqlr_tools.cli import options
+from eqlr_tools.reports.rendering import Format
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(
+        epilog="[bold]Examples[/bold]: eqlr verify model.pt plain.safetensors · eqlr verify a.pt b.pt --max-ulp 0"
+    )(verify)
+
+
+def verify(
+    first: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint.")],
+    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    network: options.Network = None,
+    family: options.Family = None,
+    gain: options.Gain = None,
+    lr_multiplier: options.LrMultiplier = None,
+    max_ulp: Annotated[int, typer.Option("--max-ulp", min=0, help="Largest difference allowed.")] = 2,
+    format: options.FormatOption = Format.table,
+    output: options.Output = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> int:
+    """Compare the effective weights of two checkpoints, in units in the last place.
+
+    Either may be equalized, baked or plain. Exit code 1 if a tensor differs by more than --max-ulp, or is missing.
+    --family, --gain and --lr-multiplier speak of A.
+    """
+    from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.cli.sink import emit, progress
+    from eqlr_tools.reports.rewriting import verify_report
+    from eqlr_tools.rewriting.selection import Selection, recognise_all
+    from eqlr_tools.rewriting.verify import verify as compare
+
+    a, b = open_checkpoint(first), open_checkpoint(second)
+    names = [{net.name for net in checkpoint.networks} for checkpoint in (a, b)]
+    ours = [name for name in network or [] if name in names[0] or name not in names[1]]
+    theirs = [name for name in network or [] if name in names[1]]
+    left = recognise_all(a, options.selection(ours, family, gain, lr_multiplier))
+    right = recognise_all(b, Selection(networks=tuple(theirs)))
+    with progress("verify", sum(t.nbytes for r in left for t in r.network.tensors.values()), quiet=quiet) as advance:
+        result = compare(left, right, tolerance_ulp=max_ulp, progress=advance)
+    emit(verify_report(first, second, result), format, output, force=force)
+    return 0 if result.passed else 1

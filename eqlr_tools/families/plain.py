@@ -1,0 +1,127 @@
+"""Plain networks: tensors are used as they are. What `audit` lists of them, and what `equalize` may rescale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from eqlr_tools.families.family import Layer, Overrides, View
+from eqlr_tools.families.kinds import is_embedding_name, is_norm_name, kind_of
+from eqlr_tools.scaling import dense_fan_in, he_constant, modulated_fan_in, transposed_fan_in
+
+PLAIN = "plain"
+
+_SPECTRAL_NORM = (".weight_orig", ".weight_u")
+_EMBEDDING_LIKE = 4.0
+"""rms * sqrt(fan_in) of a matrix without bias from which on it is taken for a lookup table: nn.Embedding starts at
+sqrt(fan_in), nn.Linear at 0.58, He's initialiser at 1.4 (`facts`: trained plain networks stay below 3.6)."""
+
+
+def plain_layers(view: View, taken: set[str]) -> list[Layer]:
+    """The weights of at least two axes that are no equalized layer's, as layers with scale 1."""
+    found = []
+    for name, shape in view.shapes.items():
+        if name in taken or len(shape) < 2 or not _is_weight(name) or _is_buffer(name, view):
+            continue
+        path, kind, scale = _describe(name, tuple(shape), view)
+        bias = f"{path}.bias"
+        found.append(
+            Layer(
+                name=path,
+                kind=kind,
+                weight=name,
+                shape=tuple(shape),
+                scale=scale,
+                fan_in=_fan_in(kind, tuple(shape)),
+                bias=bias if bias in view.shapes and bias not in taken else None,
+                baked_weight=name,
+            )
+        )
+    return found
+
+
+def equalizable_layers(
+    view: View, overrides: Overrides, wanted: Callable[[str], bool | None]
+) -> tuple[list[Layer], list[tuple[str, str]]]:
+    """The plain layers that can be equalized with their constants, and the others, each with the reason.
+
+    `wanted` answers True or False for names that the user included or excluded, None where evidence decides.
+    """
+    layers, skipped = [], []
+    for layer in plain_layers(view, set()):
+        choice = wanted(layer.name)
+        reason = "excluded" if choice is False else _why_not(layer, view, forced=choice is True)
+        if reason:
+            skipped.append((layer.weight, reason))
+            continue
+        gain, multiplier = overrides.gain or 1.0, overrides.lr_multiplier or 1.0
+        fan_in = overrides.fan_in(layer.shape) if overrides.fan_in else layer.fan_in
+        layers.append(
+            replace(
+                layer,
+                scale=he_constant(fan_in, gain, multiplier),
+                fan_in=fan_in,
+                gain=gain,
+                lr_multiplier=multiplier,
+                why="names and shapes",
+            )
+        )
+    return layers, skipped
+
+
+def _why_not(layer: Layer, view: View, forced: bool) -> str:
+    """Why a weight is left alone; empty if it may be equalized."""
+    if layer.scale is None:
+        return f"re-parametrised ({layer.kind})"
+    if not layer.weight.endswith("weight") or layer.kind == "tensor":
+        return "not the weight of a linear or convolution layer"
+    if layer.fan_in < 1:
+        return "empty"
+    if forced:
+        return ""
+    if is_embedding_name(layer.name):
+        return "an embedding by its name"
+    if is_norm_name(layer.name):
+        return "a norm by its name"
+    if layer.kind == "linear" and layer.bias is None:
+        size = view.rms(layer.weight) * layer.fan_in**0.5
+        if size > _EMBEDDING_LIKE:
+            return f"no bias and rms·√fan_in = {size:.1f}, like a lookup table; --include decides otherwise"
+    return ""
+
+
+def _is_weight(name: str) -> bool:
+    last = name.rpartition(".")[2]
+    return "weight" in last or last == "original1" or name.endswith("parametrizations.weight.original")
+
+
+def _is_buffer(name: str, view: View) -> bool:
+    """Vectors and copies that spectral norm and blurs keep beside a weight."""
+    if name.endswith((".weight_u", ".weight_v", ".weight_flip", ".weight_mask", ".original0", "weight_g")):
+        return True
+    flipped = name + "_flip"
+    return flipped in view.shapes
+
+
+def _describe(name: str, shape: tuple[int, ...], view: View) -> tuple[str, str, float | None]:
+    """(path, kind, scale) of a plain weight, looking through the usual re-parametrisations."""
+    path, _, last = name.rpartition(".")
+    if ".parametrizations." in name:
+        path = name.partition(".parametrizations.")[0]
+        return path, "weight_norm" if last == "original1" else "spectral_norm", None
+    if last == "weight_orig":
+        masked = f"{path}.weight_mask" in view.shapes
+        return path, "pruned" if masked else "spectral_norm", None
+    if last == "weight_v" and f"{path}.weight_g" in view.shapes:
+        return path, "weight_norm", None
+    if is_embedding_name(path) and len(shape) == 2 and last == "weight":
+        return path, "embedding", 1.0
+    if last != "weight":
+        return name, "linear" if len(shape) == 2 else "tensor", 1.0
+    return path or name, kind_of(path, shape, view.shapes), 1.0
+
+
+def _fan_in(kind: str, shape: tuple[int, ...]) -> int:
+    if kind.startswith("conv_transpose"):
+        return transposed_fan_in(shape)
+    return modulated_fan_in(shape) if kind == "modulated_conv2d" else dense_fan_in(shape)

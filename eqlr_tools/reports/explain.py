@@ -1,0 +1,81 @@
+"""The report of `eqlr explain`: what every family said, and each layer's formula with its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from eqlr_tools.checkpoints.checkpoint import Checkpoint
+from eqlr_tools.families.family import Layer
+from eqlr_tools.families.registry import Recognition
+from eqlr_tools.reports.report import Column, Report, Table, shape_text
+from eqlr_tools.reports.scan import network_json
+
+_LAYERS = [
+    Column("network", 5, right=False),
+    Column("layer", right=False),
+    Column("kind", 3, right=False),
+    Column("shape", 4),
+    Column("fan in", 6),
+    Column("weight", 1, right=False),
+    Column("bias", 2, right=False),
+]
+_VERDICTS = [Column("family", right=False), Column("answer", 1, right=False), Column("because it", right=False)]
+
+
+def explain_report(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) -> Report:
+    """Build the report of one checkpoint; layer tables first, then the answers of all families."""
+    tables = []
+    for recognition in recognitions:
+        name = recognition.network.name
+        title = f"network {name}: {recognition.family}" + (f" ({recognition.note})" if recognition.note else "")
+        tables.append(Table(_LAYERS, [_layer_row(name, layer) for layer in recognition.layers], title))
+    for recognition in recognitions:
+        rows = [[v.family, "yes" if v.matched else "no", v.sentence] for v in recognition.verdicts]
+        tables.append(Table(_VERDICTS, rows, f"network {recognition.network.name}: what each family says"))
+    lines = [f"{checkpoint.path}: {checkpoint.container}, {len(checkpoint.loose)} tensors outside its networks"]
+    content = {
+        "path": str(checkpoint.path),
+        "container": checkpoint.container,
+        "networks": [_json(recognition) for recognition in recognitions],
+    }
+    return Report("eqlr.explain/1", content, tables, lines)
+
+
+def bias_text(layer: Layer) -> str:
+    """How the bias is used."""
+    if layer.bias is None:
+        return "none"
+    return "b" if layer.bias_scale == 1.0 else f"{layer.bias_scale:.6g}·b"
+
+
+def _layer_row(network: str, layer: Layer) -> list[str | int | None]:
+    formula = layer.formula if layer.scale is not None else f"re-parametrised ({layer.kind})"
+    return [network, layer.name, layer.kind, shape_text(layer.shape), layer.fan_in or None, formula, bias_text(layer)]
+
+
+def _json(recognition: Recognition) -> dict[str, Any]:
+    return {
+        **network_json(recognition),
+        "verdicts": [{"family": v.family, "matched": v.matched, "sentence": v.sentence} for v in recognition.verdicts],
+        "layers": [layer_json(layer) for layer in recognition.layers],
+    }
+
+
+def layer_json(layer: Layer) -> dict[str, Any]:
+    """A layer's constants, as `explain` and `audit` give them."""
+    return {
+        "layer": layer.name,
+        "kind": layer.kind,
+        "weight": layer.weight,
+        "bias": layer.bias,
+        "shape": list(layer.shape),
+        "equalized": layer.equalized,
+        "fan_in": layer.fan_in or None,
+        "gain": layer.gain,
+        "lr_multiplier": layer.lr_multiplier,
+        "c": layer.scale,
+        "bias_scale": layer.bias_scale,
+        "demodulated": layer.demodulated,
+        "formula": layer.formula,
+    }

@@ -1,0 +1,110 @@
+"""A report in one of the output formats, as text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from enum import StrEnum
+from typing import Any
+
+from eqlr_tools.reports.report import Report, Table, figure
+
+
+class Format(StrEnum):
+    """The values of `--format`."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+
+
+def render(report: Report, form: Format, *, width: int | None = None, color: bool = False) -> str:
+    """Return the report as text, ending in a newline. `width` limits tables to a terminal; None is no limit."""
+    if form is Format.json:
+        return json.dumps(report.json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    if form is Format.csv:
+        return _csv(report)
+    if form is Format.markdown:
+        return _markdown(report)
+    return _text(report, width, color)
+
+
+def _csv(report: Report) -> str:
+    """The rows of all tables that have the columns of the first one, numbers in full."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    tables = [table for table in report.tables if table.columns == report.tables[0].columns]
+    titles = [column.title for column in report.tables[0].columns] if report.tables else []
+    writer.writerow([title.replace(" ", "_") for title in titles])
+    for table in tables:
+        writer.writerows(["" if cell is None else cell for cell in row] for row in table.rows)
+    return out.getvalue()
+
+
+def _markdown(report: Report) -> str:
+    parts = []
+    for table in report.tables:
+        lines = [f"### {table.title}", ""] if table.title else []
+        lines.append("| " + " | ".join(column.title for column in table.columns) + " |")
+        lines.append("|" + "|".join("--:" if column.right else ":--" for column in table.columns) + "|")
+        lines += ["| " + " | ".join(figure(cell).replace("|", "\\|") for cell in row) + " |" for row in table.rows]
+        lines += ["", *table.footer] if table.footer else []
+        parts.append("\n".join(lines))
+    if report.lines:
+        parts.append("\n\n".join(report.lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def _text(report: Report, width: int | None, color: bool) -> str:
+    from rich.console import Console
+
+    out = io.StringIO()
+    console = Console(file=out, width=width or 10_000, force_terminal=color, no_color=not color, highlight=False)
+    for table in report.tables:
+        if table.title:
+            console.print(table.title, style="bold", markup=False, overflow="fold")
+        hidden = _print_table(console, table, width)
+        for line in table.footer:
+            console.print(line, markup=False)
+        if hidden:
+            console.print(f"columns left out to fit: {', '.join(hidden)} (all in --format json)", style="dim")
+        console.print()
+    for line in report.lines:
+        console.print(line, markup=False)
+    return "\n".join(line.rstrip() for line in out.getvalue().rstrip().split("\n")) + "\n"
+
+
+def _print_table(console: Any, table: Table, width: int | None) -> list[str]:
+    """Print a table, leaving out columns by rank until it fits; the first column is shortened last."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    rows = [[figure(cell) for cell in row] for row in table.rows]
+    widths = [
+        max([len(line) for line in column.title.split("\n")] + [len(row[index]) for row in rows])
+        for index, column in enumerate(table.columns)
+    ]
+    kept = _fitting([column.rank for column in table.columns], widths, width)
+    rich_table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
+    for index in kept:
+        column = table.columns[index]
+        rich_table.add_column(
+            column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"
+        )
+    for row in rows:
+        rich_table.add_row(*(Text(row[index]) for index in kept))
+    console.print(rich_table)
+    return [column.title for index, column in enumerate(table.columns) if index not in kept]
+
+
+def _fitting(ranks: list[int], widths: list[int], width: int | None) -> list[int]:
+    kept = list(range(len(ranks)))
+    while width is not None and sum(widths[index] + 2 for index in kept) > width:
+        least = max(kept, key=lambda index: ranks[index])
+        if ranks[least] == 0:
+            break
+        kept.remove(least)
+    return kept

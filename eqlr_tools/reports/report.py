@@ -1,0 +1,85 @@
+"""What every command returns: a report. It knows its JSON and its tables; how they are shown is not its business."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Cell = str | int | float | bool | None
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table. When the terminal is too narrow, those with the highest `rank` are left out first."""
+
+    title: str
+    rank: int = 0
+    right: bool = True
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows under columns. Cells are values; text, CSV and markdown each format them in their own way."""
+
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+    footer: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Report:
+    """`schema` names the JSON's shape and version, as in `eqlr.audit/1`."""
+
+    schema: str
+    content: dict[str, Any]
+    tables: Sequence[Table]
+    lines: Sequence[str] = ()
+
+    def json(self) -> dict[str, Any]:
+        """The report as plain data. NaN and infinity, which JSON has no form for, become null."""
+        return {"schema": self.schema, **_plain(self.content)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _plain(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(child) for child in value]
+    return value
+
+
+def figure(value: Cell, digits: int = 3) -> str:
+    """A cell as people read it: counts with thousands separators, measures with a few significant digits."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        if value == 0:
+            return "0"
+        if 1e-3 <= abs(value) < 1e5:
+            return f"{value:,.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
+        return f"{value:.{digits - 1}e}"
+    return value
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A shape as 32×16×3×3; a scalar is ()."""
+    return "×".join(map(str, shape)) or "()"
+
+
+def bytes_text(count: int) -> str:
+    """Bytes in the unit that leaves one to three digits before the point."""
+    size = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} TB"

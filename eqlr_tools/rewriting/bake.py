@@ -1,0 +1,99 @@
+"""Equalized to plain: every stored weight times its constant, every scaled bias too, the constants gone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
+from eqlr_tools.checkpoints.trees import Path as TreePath
+from eqlr_tools.errors import AmbiguousError, NothingMatchedError, UnreadableError
+from eqlr_tools.families.family import Layer
+from eqlr_tools.families.registry import Recognition
+from eqlr_tools.rewriting.plan import Edit, Plan, build_plan, network_path
+from eqlr_tools.rewriting.scale import Scale
+from eqlr_tools.rewriting.selection import Selection, recognise_all
+
+
+def plan_bake(source: Checkpoint, target: Path, selection: Selection) -> Plan:
+    """Plan the bake of all selected networks that are equalized; everything else is copied.
+
+    Raises NothingMatchedError if no layer is equalized, AmbiguousError if a network may have been baked before.
+    """
+    recognitions = recognise_all(source, selection)
+    _refuse_doubt(source, recognitions)
+    edits: dict[TreePath, list[Edit]] = {}
+    baked: dict[str, dict[str, object]] = dict(source.provenance.get("baked", {}))
+    notes = []
+    for recognition in recognitions:
+        network = recognition.network
+        layers = [layer for layer in recognition.equalized if selection.wants(network.name, layer.name)]
+        if not layers:
+            notes.append(f"network {network.name} is carried over: {recognition.note or 'no equalized layer'}")
+            continue
+        for layer in layers:
+            edits.update(_edits(network, layer, source))
+        before = baked.get(network.name, {}).get("weights", [])
+        weights = [*(before if isinstance(before, list) else []), *(layer.baked_weight for layer in layers)]
+        baked[network.name] = {"family": recognition.family, "weights": sorted(set(weights))}
+    if not edits:
+        raise _nothing(source, recognitions)
+    if source.optimizers:
+        notes.append(
+            "optimizer state is carried over unchanged; it belongs to the equalized weights, "
+            "so training should go on from the source file"
+        )
+    families = sorted({recognition.family for recognition in recognitions if recognition.equalized})
+    return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes)
+
+
+def _edits(network: Network, layer: Layer, source: Checkpoint) -> dict[TreePath, list[Edit]]:
+    if layer.scale is None:
+        return {}
+    edits = {
+        network_path(network, layer.weight): [_rescaled(network, layer.weight, layer.baked_weight, layer.scale, source)]
+    }
+    if layer.bias and layer.bias_scale != 1.0:
+        edits[network_path(network, layer.bias)] = [
+            _rescaled(network, layer.bias, layer.bias, layer.bias_scale, source)
+        ]
+    if layer.scale_tensor:
+        tensor = network.tensors[layer.scale_tensor]
+        reason = "the constant is in the weight now"
+        edits[network_path(network, layer.scale_tensor)] = [
+            Edit(network.name, layer.scale_tensor, None, tensor, reason=reason)
+        ]
+    return edits
+
+
+def _rescaled(network: Network, name: str, new_name: str, scale: float, source: Checkpoint) -> Edit:
+    tensor = network.tensors[name]
+    if not tensor.dtype.is_float:
+        raise UnreadableError(
+            f"{source.path}: {name} of network {network.name} holds {tensor.dtype.torch} values, which no scale fits",
+            hint=f"--exclude '{name.rpartition('.')[0]}' leaves it as it is",
+        )
+    return Edit(network.name, name, network.key(new_name), tensor, Scale(multiply=scale) if scale != 1.0 else None)
+
+
+def _refuse_doubt(source: Checkpoint, recognitions: list[Recognition]) -> None:
+    for recognition in recognitions:
+        if recognition.doubt and recognition.layout:
+            raise AmbiguousError(
+                f"{source.path}: network {recognition.network.name} has the {recognition.note}; "
+                "baking it again would destroy it",
+                hint=f"if it is equalized all the same, --family {recognition.layout.id} bakes it; "
+                "--network NAME leaves it out",
+            )
+
+
+def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatchedError:
+    reasons = "; ".join(f"network {recognition.network.name}: {_reason(recognition)}" for recognition in recognitions)
+    return NothingMatchedError(
+        f"{source.path}: no equalized layer to bake: {reasons}", hint=f"eqlr explain {source.path} shows why"
+    )
+
+
+def _reason(recognition: Recognition) -> str:
+    if recognition.layout and not recognition.equalized:
+        return f"{recognition.layout.id}, {recognition.note}"
+    return recognition.note or (f"{recognition.family}, all layers excluded" if recognition.equalized else "plain")

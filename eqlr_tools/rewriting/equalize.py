@@ -1,0 +1,121 @@
+"""Plain to equalized: every weight divided by its constant, the constant stored beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
+from eqlr_tools.checkpoints.outputs import constant_tensor
+from eqlr_tools.checkpoints.trees import Path as TreePath
+from eqlr_tools.errors import NothingMatchedError, UsageError
+from eqlr_tools.families.family import Layer
+from eqlr_tools.families.plain import equalizable_layers
+from eqlr_tools.families.registry import NetworkView, Recognition, family_named
+from eqlr_tools.rewriting.plan import Edit, Plan, build_plan, network_path
+from eqlr_tools.rewriting.scale import Scale
+from eqlr_tools.rewriting.selection import Selection, recognise_all
+from eqlr_tools.scaling import nearest_power_of_two
+
+DEFAULT_TARGET = "torch-parametrize"
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    layers: list[Layer]
+    skipped: list[tuple[str, str]]
+    how: str
+
+
+def plan_equalize(
+    source: Checkpoint, target: Path, selection: Selection, *, to: str = DEFAULT_TARGET, exact: bool = False
+) -> Plan:
+    """Plan to equalize the selected plain networks.
+
+    The constants come from the family whose layout a network has (a baked StyleGAN2, say), else from names and
+    shapes. `exact` rounds each constant to a power of two, which makes the way there and back exact.
+
+    Raises NothingMatchedError if no layer can be equalized, UsageError if `to` cannot name the layers.
+    """
+    family_named(to)
+    edits: dict[TreePath, list[Edit]] = {}
+    baked: dict[str, Any] = dict(source.provenance.get("baked", {}))
+    notes, reasons = [], []
+    for recognition in recognise_all(source, replace(selection, family=None)):
+        network = recognition.network
+        if recognition.equalized:
+            reasons.append(f"network {network.name} is {recognition.family}, equalized already")
+            continue
+        chosen = _choose(recognition, selection, to)
+        if chosen.layers:
+            notes.append(f"network {network.name}: {len(chosen.layers)} layers by {chosen.how}")
+            baked.pop(network.name, None)
+        else:
+            reasons.append(f"network {network.name}: no layer qualifies")
+        notes += [f"{network.name}.{name} is left as it is: {reason}" for name, reason in chosen.skipped]
+        for layer in chosen.layers:
+            constant = _stored_constant(layer, network, exact)
+            edits.update(
+                _named_by_family(network, layer, constant)
+                if to != DEFAULT_TARGET
+                else _parametrized(network, layer, constant)
+            )
+    if not edits:
+        raise NothingMatchedError(
+            f"{source.path}: nothing to equalize: {'; '.join(reasons)}",
+            hint="--include GLOB names the layers; eqlr explain lists them",
+        )
+    if source.optimizers:
+        notes.append("optimizer state is carried over unchanged; it belongs to the plain weights")
+    return build_plan("equalize", source, target, to, edits, {"baked": baked}, [*reasons, *notes])
+
+
+def _choose(recognition: Recognition, selection: Selection, to: str) -> _Chosen:
+    network, layout = recognition.network, recognition.layout
+    view = NetworkView(network)
+    if to not in (DEFAULT_TARGET, layout.id if layout else None):
+        raise UsageError(
+            f"network {network.name} does not have the layout of {to}",
+            hint=f"leave --to out for torch's own names{f', or use --to {layout.id}' if layout else ''}",
+        )
+    if layout is not None and layout.equalized:
+        prefix = layout.answer(view).prefix
+        layers = layout.layers(view, prefix, selection.overrides)
+        wanted = [layer for layer in layers if selection.wants(network.name, layer.name)]
+        return _Chosen(wanted, [], f"the table of {layout.id}")
+    layers, skipped = equalizable_layers(view, selection.overrides, lambda layer: selection.choice(network.name, layer))
+    return _Chosen(layers, skipped, "names and shapes")
+
+
+def _stored_constant(layer: Layer, network: Network, exact: bool) -> float:
+    """The constant as it will be stored: a power of two if asked, else rounded to the precision it is kept in."""
+    constant = nearest_power_of_two(layer.scale or 1.0) if exact else layer.scale or 1.0
+    return constant if network.tensors[layer.weight].dtype.name == "F64" else float(np.float32(constant))
+
+
+def _parametrized(network: Network, layer: Layer, constant: float) -> dict[TreePath, list[Edit]]:
+    """torch's names: `X.parametrizations.weight.original` and `X.parametrizations.weight.0.scale`."""
+    tensor = network.tensors[layer.weight]
+    stem = layer.weight.removesuffix(".weight") if "." in layer.weight else ""
+    stem = f"{stem}.parametrizations.weight" if stem else "parametrizations.weight"
+    scale_dtype = "F64" if tensor.dtype.name == "F64" else "F32"
+    scale = constant_tensor(np.array(constant, dtype=np.float64), scale_dtype)
+    return {
+        network_path(network, layer.weight): [
+            Edit(network.name, layer.weight, network.key(f"{stem}.original"), tensor, Scale(divide=constant)),
+            Edit(network.name, None, network.key(f"{stem}.0.scale"), scale),
+        ]
+    }
+
+
+def _named_by_family(network: Network, layer: Layer, constant: float) -> dict[TreePath, list[Edit]]:
+    """The family's own names: its code multiplies by the constant, so only the numbers change."""
+    weight = Edit(network.name, layer.weight, network.key(layer.weight), network.tensors[layer.weight])
+    edits = {network_path(network, layer.weight): [replace(weight, scale=Scale(divide=constant))]}
+    if layer.bias and layer.bias_scale != 1.0:
+        bias = Edit(network.name, layer.bias, network.key(layer.bias), network.tensors[layer.bias])
+        edits[network_path(network, layer.bias)] = [replace(bias, scale=Scale(divide=layer.bias_scale))]
+    return edits

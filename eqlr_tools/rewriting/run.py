@@ -1,0 +1,158 @@
+"""The executor: streams a plan into a new file, has it verified, and gives it its name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from eqlr_tools import __version__
+from eqlr_tools.checkpoints.atomic import check_target, new_file
+from eqlr_tools.checkpoints.checkpoint import Checkpoint
+from eqlr_tools.checkpoints.opening import nest, open_checkpoint
+from eqlr_tools.checkpoints.outputs import Output, flatten, leaves
+from eqlr_tools.checkpoints.provenance import METADATA_KEY, encode_skeleton
+from eqlr_tools.checkpoints.safetensors_writer import write_safetensors
+from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.checkpoints.torch_writer import write_torch_zip
+from eqlr_tools.checkpoints.trees import Path as TreePath
+from eqlr_tools.checkpoints.trees import dotted
+from eqlr_tools.errors import OutputError, VerificationError
+from eqlr_tools.families.registry import Recognition
+from eqlr_tools.rewriting.plan import Plan, is_flat
+from eqlr_tools.rewriting.selection import Selection, recognise_all
+from eqlr_tools.rewriting.verify import Comparison, Effective, Verification, compare, verify
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What `run` did: the plan, and the verification of the file that now stands under the target's name."""
+
+    plan: Plan
+    verification: Verification
+
+
+def run(plan: Plan, selection: Selection, *, force: bool = False, progress: Progress = lambda _: None) -> Result:
+    """Execute a plan: write, flush, re-read, verify, rename.
+
+    Raises OutputError if the target cannot be written, VerificationError if what was written does not compute the
+    same; in both cases nothing is left behind and the source is untouched.
+    """
+    check_target(plan.target, plan.source.files, force)
+    _check_space(plan)
+    source = recognise_all(plan.source, selection)
+    found: list[Verification] = []
+
+    def check(temporary: Path) -> None:
+        found.append(_verify_written(plan, source, temporary, progress))
+
+    with new_file(plan.target, check, force) as file:
+        _write(plan, file, progress)
+    return Result(plan, found[0])
+
+
+def planned_bytes(plan: Plan) -> int:
+    """Bytes that a run reads or writes in all, for progress: written once, then read from both files."""
+    return 2 * sum(output.nbytes for _, output in leaves(plan.tree))
+
+
+def _write(plan: Plan, file: BinaryIO, progress: Progress) -> None:
+    provenance = {
+        "tool": f"eqlr-tools {__version__}",
+        "operation": plan.operation,
+        "family": plan.family,
+        "source": plan.source.path.name,
+        "source_header_sha256": _header_hash(plan),
+        **plan.provenance,
+    }
+    if is_flat(plan.target):
+        outputs = flatten(plan.tree, plan.sole_network)
+        provenance |= _flat_extras(plan, outputs)
+        metadata = {**plan.source.metadata, METADATA_KEY: json.dumps(provenance, sort_keys=True)}
+        write_safetensors(file, outputs, metadata, progress)
+    else:
+        write_torch_zip(file, plan.tree, provenance, progress)
+
+
+def _flat_extras(plan: Plan, outputs: dict[str, Output]) -> dict[str, Any]:
+    """What a flat file cannot say by itself: aliases, and the nesting where names alone do not give it back."""
+    extras: dict[str, Any] = {}
+    seen: dict[int, list[tuple[str, Output]]] = {}
+    aliases = {}
+    for name, output in outputs.items():
+        group = seen.setdefault(id(output.tensor.storage), [])
+        first = next((other for other, candidate in group if output.is_alias_of(candidate)), None)
+        if first is not None:
+            aliases[name] = first
+        group.append((name, output))
+    if aliases:
+        extras["aliases"] = aliases
+    names = {id(output): name for name, output in outputs.items()}
+    skeleton = encode_skeleton(plan.tree, names)
+    if skeleton != encode_skeleton(nest(outputs), names):  # type: ignore[arg-type]
+        extras["skeleton"] = skeleton
+    return extras
+
+
+def _verify_written(plan: Plan, source: list[Recognition], temporary: Path, progress: Progress) -> Verification:
+    """Re-read the file and compare it with the source: effective weights by ulp, everything else bit for bit."""
+    written = open_checkpoint(temporary)
+    names = tuple(recognition.network.name for recognition in source)
+    result = verify(source, recognise_all(written, Selection(networks=names)), progress=progress)
+    compared = {(r.network.path, r.network.prefix) for r in source}
+    rest = _compare_copies(plan, written, compared, progress)
+    result = Verification(result.tolerance_ulp, result.comparisons + tuple(rest), result.pairs, result.notes)
+    if not result.passed:
+        worst = result.failures[0]
+        size = f" by {worst.max_ulp} ulp" if worst.max_ulp else ""
+        raise VerificationError(
+            f"{plan.target}: not written, because verification failed: {len(result.failures)} of "
+            f"{len(result.comparisons)} tensors differ, first {worst.network}.{worst.name} ({worst.problem}{size})",
+            hint="the source is untouched; please report this with the output of eqlr explain",
+        )
+    return result
+
+
+def _compare_copies(
+    plan: Plan, written: Checkpoint, compared: set[tuple[TreePath, str]], progress: Progress
+) -> Iterator[Comparison]:
+    """What lies outside the compared networks must stand in the new file under its path, bit for bit."""
+    for path, output in leaves(plan.tree):
+        if any(path[:-1] == place and str(path[-1]).startswith(prefix) for place, prefix in compared):
+            continue
+        partner = _at(written.tree, path)
+        name = dotted(path)
+        if partner is None:
+            yield Comparison("", name, False, None, problem="missing in the file that was written")
+        else:
+            yield compare("", name, Effective(output.tensor, 1.0), Effective(partner, 1.0), 0, progress)
+
+
+def _at(tree: Any, path: TreePath) -> Tensor | None:
+    for key in path:
+        try:
+            tree = tree[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return tree if isinstance(tree, Tensor) else None
+
+
+def _header_hash(plan: Plan) -> str:
+    """SHA-256 of the names, types and shapes of the source: enough to tell which file it was, without reading it."""
+    digest = hashlib.sha256()
+    for step in plan.steps:
+        digest.update(f"{step.network}|{step.source}|{step.dtype}|{step.shape}\n".encode())
+    return digest.hexdigest()
+
+
+def _check_space(plan: Plan) -> None:
+    needed = sum(output.nbytes for _, output in leaves(plan.tree))
+    free = shutil.disk_usage(plan.target.parent).free
+    if needed > free:
+        raise OutputError(f"{plan.target}: {needed:,} bytes are needed, the disk has {free:,}", hint="free some space")

@@ -1,0 +1,214 @@
+"""Do two checkpoints compute the same? Every effective tensor of both, compared in units in the last place.
+
+The effective weights are computed from the files alone, in float64, by another route than the executor's: stored
+value times the constant that recognition gives, rounded once. Nothing of a plan is used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eqlr_tools.checkpoints.dtypes import DType
+from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.errors import NothingMatchedError
+from eqlr_tools.families.registry import Recognition
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_ULP = 2
+"""Scaling by a constant rounded to float32, in float32, is within 2 ulp of the product with the exact constant."""
+
+Progress = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Effective:
+    """What a network applies under one name: a tensor times a constant."""
+
+    tensor: Tensor
+    scale: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One tensor of two checkpoints. `max_ulp` is None where a number meets a NaN or infinity, or shapes differ."""
+
+    network: str
+    name: str
+    equal: bool
+    max_ulp: int | None = 0
+    max_relative: float = 0.0
+    differing: int = 0
+    elements: int = 0
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The result for a pair of checkpoints. It passes if every tensor is within the tolerance and none is missing."""
+
+    tolerance_ulp: int
+    comparisons: tuple[Comparison, ...]
+    pairs: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def failures(self) -> list[Comparison]:
+        return [comparison for comparison in self.comparisons if not comparison.equal]
+
+    @property
+    def passed(self) -> bool:
+        return not self.failures
+
+    @property
+    def max_ulp(self) -> int | None:
+        values = [comparison.max_ulp for comparison in self.comparisons]
+        return None if any(value is None for value in values) else max((v for v in values if v is not None), default=0)
+
+    @property
+    def max_relative(self) -> float:
+        return max((comparison.max_relative for comparison in self.comparisons), default=0.0)
+
+
+def verify(
+    first: list[Recognition],
+    second: list[Recognition],
+    *,
+    tolerance_ulp: int = MAX_ULP,
+    progress: Progress = lambda _: None,
+) -> Verification:
+    """Compare two recognised checkpoints network by network.
+
+    Networks are paired by name; a single one on each side is a pair whatever they are called. Raises
+    NothingMatchedError if no network has a partner.
+    """
+    pairs, notes = _pair(first, second)
+    comparisons: list[Comparison] = []
+    for left, right in pairs:
+        comparisons += _compare_networks(left, right, tolerance_ulp, progress)
+    names = tuple((left.network.name, right.network.name) for left, right in pairs)
+    return Verification(tolerance_ulp, tuple(comparisons), names, tuple(notes))
+
+
+def effective_tensors(recognition: Recognition) -> dict[str, Effective]:
+    """Everything a network applies, under the names that it would have if it were baked."""
+    found = {name: Effective(tensor, 1.0) for name, tensor in recognition.network.tensors.items()}
+    for layer in recognition.equalized:
+        if layer.scale is None:
+            continue
+        found.pop(layer.weight, None)
+        found[layer.baked_weight] = Effective(recognition.network.tensors[layer.weight], layer.scale)
+        if layer.bias:
+            found[layer.bias] = Effective(recognition.network.tensors[layer.bias], layer.bias_scale)
+        if layer.scale_tensor:
+            found.pop(layer.scale_tensor, None)
+    return found
+
+
+def _pair(
+    first: list[Recognition], second: list[Recognition]
+) -> tuple[list[tuple[Recognition, Recognition]], list[str]]:
+    if len(first) == 1 and len(second) == 1:
+        return [(first[0], second[0])], []
+    others = {recognition.network.name: recognition for recognition in second}
+    pairs = [(left, others[left.network.name]) for left in first if left.network.name in others]
+    paired = {left.network.name for left, _ in pairs}
+    lonely = [r.network.name for r in (*first, *second) if r.network.name not in paired]
+    if not pairs:
+        raise NothingMatchedError(
+            f"no network of one file has a partner in the other ({', '.join(lonely)})",
+            hint="--network NAME, once for each file, names the pair",
+        )
+    return pairs, [f"network {name} is in one file only and was not compared" for name in lonely]
+
+
+def _compare_networks(
+    left: Recognition, right: Recognition, tolerance_ulp: int, progress: Progress
+) -> Iterator[Comparison]:
+    mine, theirs = effective_tensors(left), effective_tensors(right)
+    network = left.network.name
+    for name, effective in mine.items():
+        if name not in theirs:
+            yield Comparison(network, name, False, None, problem="missing in the second file")
+        else:
+            yield compare(network, name, effective, theirs[name], tolerance_ulp, progress)
+    for name in theirs:
+        if name not in mine:
+            yield Comparison(network, name, False, None, problem="missing in the first file")
+
+
+def compare(
+    network: str, name: str, left: Effective, right: Effective, tolerance_ulp: int, progress: Progress
+) -> Comparison:
+    """Compare one tensor, block by block. Types that are no floats must be equal bit for bit."""
+    elements = left.tensor.numel
+    if left.tensor.shape != right.tensor.shape:
+        problem = f"shape {list(left.tensor.shape)} in the first file, {list(right.tensor.shape)} in the second"
+        return Comparison(network, name, False, None, problem=problem)
+    exact = not (left.tensor.dtype.is_float and right.tensor.dtype.is_float)
+    if exact and left.tensor.dtype != right.tensor.dtype:
+        problem = f"{left.tensor.dtype.torch} in the first file, {right.tensor.dtype.torch} in the second"
+        return Comparison(network, name, False, None, problem=problem)
+    worst: int | None = 0
+    relative, differing = 0.0, 0
+    for a, b in _paired_blocks(left.tensor, right.tensor):
+        progress(a.nbytes)
+        if left.tensor.dtype == right.tensor.dtype and left.scale == right.scale and np.array_equal(a, b):
+            continue
+        if exact:
+            differing += int(np.count_nonzero(a != b))
+            worst = None
+            continue
+        ulp, rel, count = _distance(left, a, right, b)
+        worst = None if worst is None or ulp is None else max(worst, ulp)
+        relative, differing = max(relative, rel), differing + count
+    equal = worst is not None and worst <= tolerance_ulp
+    problem = "" if equal else "values differ" if worst is not None or exact else "finite in one file only"
+    return Comparison(network, name, equal, worst, relative, differing, elements, problem)
+
+
+def _paired_blocks(left: Tensor, right: Tensor) -> Iterator[tuple[NDArray, NDArray]]:
+    """Blocks of equal length of both tensors, whatever their element sizes and layouts."""
+    if left.is_contiguous and right.is_contiguous:
+        elements = 1 << 16
+        blocks = (left.blocks(elements * left.dtype.itemsize), right.blocks(elements * right.dtype.itemsize))
+        yield from zip(*blocks, strict=True)
+    elif left.numel:
+        yield left.bits().reshape(-1), right.bits().reshape(-1)
+
+
+def _distance(left: Effective, a: NDArray, right: Effective, b: NDArray) -> tuple[int | None, float, int]:
+    """(largest ulp, largest relative difference, count of differing elements) in the coarser of the two types."""
+    x = left.tensor.dtype.values(a).astype(np.float64) * left.scale
+    y = right.tensor.dtype.values(b).astype(np.float64) * right.scale
+    both_nan = np.isnan(x) & np.isnan(y)
+    coarse = min(left.tensor.dtype, right.tensor.dtype, key=lambda dtype: dtype.itemsize)
+    ordered_x, ordered_y = _ordered(x, coarse), _ordered(y, coarse)
+    same = (ordered_x == ordered_y) | both_nan
+    if same.all():
+        return 0, 0.0, 0
+    x, y = x[~same], y[~same]
+    if not (np.isfinite(x) & np.isfinite(y)).all() or not _stays_finite(x, coarse) or not _stays_finite(y, coarse):
+        return None, math.inf, int(x.size)
+    steps = np.abs(ordered_x[~same] - ordered_y[~same])
+    relative = np.abs(x - y) / np.maximum(np.maximum(np.abs(x), np.abs(y)), np.finfo(np.float64).tiny)
+    return int(steps.max()), float(relative.max()), int(x.size)
+
+
+def _stays_finite(values: NDArray, dtype: DType) -> bool:
+    return bool(np.isfinite(dtype.values(dtype.bits(values))).all())
+
+
+def _ordered(values: NDArray, dtype: DType) -> NDArray[np.int64]:
+    """Round to `dtype` and number its values in order, so that neighbours differ by one."""
+    bits = dtype.bits(values).astype(np.int64) if dtype.itemsize < 8 else dtype.bits(values).view(np.int64)
+    sign = np.int64(1) << np.int64(8 * dtype.itemsize - 1) if dtype.itemsize < 8 else None
+    if sign is None:
+        return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
+    return np.where(bits & sign, -(bits & (sign - 1)), bits)
