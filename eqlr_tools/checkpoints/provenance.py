@@ -12,6 +12,7 @@ import json
 import math
 from typing import Any
 
+from eqlr_tools.checkpoints.dtypes import BY_TORCH
 from eqlr_tools.checkpoints.globals import Global, Record
 from eqlr_tools.checkpoints.pickles import LazyBytes, StateDict
 from eqlr_tools.checkpoints.tensors import Tensor
@@ -23,7 +24,7 @@ PROVENANCE_MEMBER = "eqlr.json"
 
 # Tags of what JSON has no form for. A plain dict whose keys could be taken for one is written as pairs.
 _TENSOR, _TUPLE, _PAIRS, _STATE = "tensor$", "tuple$", "pairs$", "state_dict$"
-_FLOAT, _BYTES, _SET = "float$", "bytes$", "set$"
+_FLOAT, _BYTES, _SET, _COMPLEX, _TORCH = "float$", "bytes$", "set$", "complex$", "torch$"
 
 
 def encode_skeleton(value: Any, flat_names: dict[int, str]) -> Any:
@@ -43,6 +44,11 @@ def _encode(value: Any, names: dict[int, str], depth: int) -> Any:
     if isinstance(value, bytes | LazyBytes):
         raw = value if isinstance(value, bytes) else value.read()
         return {_BYTES: base64.b64encode(raw).decode("ascii")}
+    if isinstance(value, complex):
+        return {_COMPLEX: [_encode(value.real, names, depth), _encode(value.imag, names, depth)]}
+    if is_torch_value(value):
+        name, arguments = (value.name, ()) if isinstance(value, Global) else (value.cls.name, value.arguments)
+        return {_TORCH: name, "arguments$": _encode(arguments, names, depth + 1)}
     if isinstance(value, list):
         return [_encode(child, names, depth + 1) for child in value]
     if isinstance(value, tuple):
@@ -63,6 +69,13 @@ def _encode_dict(value: dict[Any, Any], names: dict[int, str], depth: int) -> An
     return {
         _PAIRS: [[_encode(key, names, depth + 1), _encode(child, names, depth + 1)] for key, child in value.items()]
     }
+
+
+def is_torch_value(value: Any) -> bool:
+    """True for the few values of torch's own classes that `weights_only=True` knows: sizes, devices, dtypes."""
+    if isinstance(value, Record):
+        return str(value.cls) in ("torch.Size", "torch.device") and value.state is None
+    return isinstance(value, Global) and value.module == "torch" and value.name in BY_TORCH
 
 
 def plain_record(value: Any) -> Any:
@@ -132,6 +145,12 @@ def _decode(value: Any, flat: dict[str, Tensor], used: set[str]) -> Any:
         return float(value[_FLOAT])
     if _BYTES in value:
         return base64.b64decode(value[_BYTES])
+    if _COMPLEX in value:
+        real, imaginary = (_decode(part, flat, used) for part in value[_COMPLEX])
+        return complex(real, imaginary)
+    if _TORCH in value:
+        name = Global("torch", str(value[_TORCH]))
+        return name if name.name in BY_TORCH else Record(name, tuple(_decode(value["arguments$"], flat, used)))
     if _STATE in value:
         state = StateDict((_decode(k, flat, used), _decode(v, flat, used)) for k, v in value[_STATE])
         state.attributes = _decode(value.get("attributes$"), flat, used)

@@ -17,7 +17,7 @@ from eqlr_tools.checkpoints.dtypes import DType
 from eqlr_tools.checkpoints.globals import Global, Record
 from eqlr_tools.checkpoints.outputs import Output, leaves
 from eqlr_tools.checkpoints.pickles import LazyBytes, StateDict
-from eqlr_tools.checkpoints.provenance import PROVENANCE_MEMBER, plain_record
+from eqlr_tools.checkpoints.provenance import PROVENANCE_MEMBER, is_torch_value, plain_record
 from eqlr_tools.checkpoints.safetensors_writer import Progress, write_block
 from eqlr_tools.checkpoints.tensors import Tensor, contiguous_strides
 
@@ -256,7 +256,7 @@ class _Emitter:
 
     def record(self, record: Record) -> None:
         """The few classes that `weights_only` knows keep their class, the others become plain data."""
-        if str(record.cls) in ("torch.Size", "torch.device") and record.state is None:
+        if is_torch_value(record):
             self.name(record.cls.module, record.cls.name)
             self.tuple_(record.arguments)
             self.out += b"R"
@@ -264,9 +264,7 @@ class _Emitter:
             self.value(plain_record(record))
 
     def global_(self, name: Global) -> None:
-        from eqlr_tools.checkpoints.dtypes import BY_TORCH
-
-        if name.module == "torch" and name.name in BY_TORCH:
+        if is_torch_value(name):
             self.name(name.module, name.name)
         else:
             self.text(str(name))

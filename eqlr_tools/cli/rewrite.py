@@ -25,7 +25,7 @@ def carry_out(
     """Run the plan unless it is a dry run, and show it."""
     from eqlr_tools.checkpoints.atomic import check_target
     from eqlr_tools.cli.sink import emit, progress
-    from eqlr_tools.reports.rewriting import changes_only, plan_report
+    from eqlr_tools.reports.rewriting import plan_report
     from eqlr_tools.rewriting.run import planned_bytes, run
 
     verification = None
@@ -37,4 +37,4 @@ def carry_out(
     report = plan_report(plan, verification)
     if quiet and form is Format.table:
         return
-    emit(changes_only(report) if form is Format.table else report, form, output, force=force)
+    emit(report, form, output, force=force)

@@ -62,7 +62,7 @@ def _text(report: Report, width: int | None, color: bool) -> str:
 
     out = io.StringIO()
     console = Console(file=out, width=width or 10_000, force_terminal=color, no_color=not color, highlight=False)
-    for table in report.tables:
+    for table in report.tables if report.brief is None else report.brief:
         if table.title:
             console.print(table.title, style="bold", markup=False, overflow="fold")
         hidden = _print_table(console, table, width)

@@ -31,12 +31,16 @@ class Table:
 
 @dataclass(frozen=True)
 class Report:
-    """`schema` names the JSON's shape and version, as in `eqlr.audit/1`."""
+    """`schema` names the JSON's shape and version, as in `eqlr.audit/1`.
+
+    `tables` hold everything, for CSV and markdown; on a terminal `brief` stands in for them where it is given.
+    """
 
     schema: str
     content: dict[str, Any]
     tables: Sequence[Table]
     lines: Sequence[str] = ()
+    brief: Sequence[Table] | None = None
 
     def json(self) -> dict[str, Any]:
         """The report as plain data. NaN and infinity, which JSON has no form for, become null."""

@@ -31,7 +31,7 @@ _COMPARISONS = [
 
 
 def plan_report(plan: Plan, verification: Verification | None) -> Report:
-    """The plan, and if it was run, the verification. The table shows what changes; JSON and CSV every step."""
+    """The plan, and if it was run, the verification. A terminal sees what would change, or only what was done."""
     content = {
         "operation": plan.operation,
         "source": str(plan.source.path),
@@ -47,18 +47,13 @@ def plan_report(plan: Plan, verification: Verification | None) -> Report:
         lines.append(f"{plan.target}: written and verified: {_verdict(verification)}")
     else:
         lines.append("dry run: nothing was written")
-    return Report("eqlr.plan/1", content, [Table(_STEPS, [_step_row(step) for step in plan.steps])], lines)
-
-
-def changes_only(report: Report) -> Report:
-    """The same report with a table of the steps that change something, for reading."""
-    table = report.tables[0]
-    rows = [row for row in table.rows if row[0] != "copy"]
-    return Report(report.schema, report.content, [Table(table.columns, rows)], report.lines)
+    table = Table(_STEPS, [_step_row(step) for step in plan.steps])
+    changes = Table(_STEPS, [row for row in table.rows if row[0] != "copy"])
+    return Report("eqlr.plan/1", content, [table], lines, brief=[] if verification else [changes])
 
 
 def verify_report(first: Path, second: Path, verification: Verification) -> Report:
-    """The comparison of two files; the table shows the tensors that differ at all."""
+    """The comparison of two files; a terminal sees the tensors that are not within the tolerance."""
     content = {
         "first": str(first),
         "second": str(second),
@@ -67,10 +62,11 @@ def verify_report(first: Path, second: Path, verification: Verification) -> Repo
         "comparisons": [vars(comparison) for comparison in verification.comparisons],
         "notes": list(verification.notes),
     }
-    rows = [_comparison_row(comparison) for comparison in _worst_first(verification.comparisons)]
+    table = Table(_COMPARISONS, [_comparison_row(comparison) for comparison in _worst_first(verification.comparisons)])
+    failures = Table(_COMPARISONS, [_comparison_row(comparison) for comparison in _worst_first(verification.failures)])
     verdict = "the same effective weights" if verification.passed else "NOT the same"
     lines = [*verification.notes, f"{first} and {second}: {verdict}: {_verdict(verification)}"]
-    return Report("eqlr.verify/1", content, [Table(_COMPARISONS, rows)], lines)
+    return Report("eqlr.verify/1", content, [table], lines, brief=[failures] if verification.failures else [])
 
 
 def verification_json(verification: Verification) -> dict[str, Any]:
@@ -114,8 +110,7 @@ def _step_row(step: Step) -> list[Cell]:
 
 
 def _worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    differing = [c for c in comparisons if c.differing or not c.equal]
-    return sorted(differing, key=lambda c: (c.equal, -(c.max_ulp if c.max_ulp is not None else 1 << 62)))
+    return sorted(comparisons, key=lambda c: (c.equal, -(c.max_ulp if c.max_ulp is not None else 1 << 62)))
 
 
 def _comparison_row(c: Comparison) -> list[Cell]:

@@ -26,7 +26,7 @@ def plan_bake(source: Checkpoint, target: Path, selection: Selection) -> Plan:
     notes = []
     for recognition in recognitions:
         network = recognition.network
-        layers = [layer for layer in recognition.equalized if selection.wants(network.name, layer.name)]
+        layers = _chosen(recognition, selection)
         if not layers:
             notes.append(f"network {network.name} is carried over: {recognition.note or 'no equalized layer'}")
             continue
@@ -44,6 +44,14 @@ def plan_bake(source: Checkpoint, target: Path, selection: Selection) -> Plan:
         )
     families = sorted({recognition.family for recognition in recognitions if recognition.equalized})
     return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes)
+
+
+def _chosen(recognition: Recognition, selection: Selection) -> list[Layer]:
+    """The layers that the user wants, and with each the other names of the same tensor: they are one layer."""
+    network = recognition.network
+    wanted = [layer for layer in recognition.equalized if selection.wants(network.name, layer.name)]
+    storages = {id(network.tensors[layer.weight].storage) for layer in wanted}
+    return [layer for layer in recognition.equalized if id(network.tensors[layer.weight].storage) in storages]
 
 
 def _edits(network: Network, layer: Layer, source: Checkpoint) -> dict[TreePath, list[Edit]]:

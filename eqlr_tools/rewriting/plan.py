@@ -15,7 +15,7 @@ from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
 from eqlr_tools.checkpoints.globals import Record
 from eqlr_tools.checkpoints.outputs import Output, flat_name, leaves
 from eqlr_tools.checkpoints.pickles import StateDict
-from eqlr_tools.checkpoints.provenance import plain_record
+from eqlr_tools.checkpoints.provenance import is_torch_value, plain_record
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
@@ -171,7 +171,7 @@ def _rebuild(tree: Any, path: TreePath, edits: Mapping[TreePath, Sequence[Edit]]
         return [_rebuild(child, (*path, index), edits, origin) for index, child in enumerate(tree)]
     if isinstance(tree, tuple):
         return tuple(_rebuild(child, (*path, index), edits, origin) for index, child in enumerate(tree))
-    if isinstance(tree, Record) and not (tree.cls.module == "torch" and tree.state is None):
+    if isinstance(tree, Record) and not is_torch_value(tree):
         return _rebuild(plain_record(tree), path, edits, origin)
     return tree
 
