@@ -7,9 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from eqlr_tools.checkpoints.modules import ModuleTree
 from eqlr_tools.checkpoints.tensors import Tensor
-from eqlr_tools.checkpoints.trees import ModuleTree, dotted, walk
 from eqlr_tools.checkpoints.trees import Path as TreePath
+from eqlr_tools.checkpoints.trees import dotted, walk
 
 SOLE_NETWORK = "model"
 """The name of a network that has none: a flat file that is one state dict."""
@@ -43,8 +44,9 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """Elements of all tensors, each storage counted once."""
-        return sum(tensor.numel for tensor in {id(t.storage): t for t in self.tensors.values()}.values())
+        """Elements of all tensors; names of one and the same tensor count once, views of a common storage each."""
+        views = {(id(t.storage), t.offset, t.shape, t.strides): t for t in self.tensors.values()}
+        return sum(tensor.numel for tensor in views.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,7 @@ def _is_state_dict(value: dict[Any, Any]) -> bool:
     """A dict whose direct entries are (nearly) all tensors under string keys, some of them more than a number."""
     tensors = [child for key, child in value.items() if isinstance(child, Tensor) and isinstance(key, str)]
     if isinstance(value, ModuleTree):
-        return bool(tensors)
+        return value.has_weights
     containers = [child for child in value.values() if isinstance(child, dict | list)]
     dotted_keys = any(isinstance(key, str) and "." in key for key in value)
     return any(t.shape for t in tensors) and len(tensors) > len(containers) and (dotted_keys or not containers)
@@ -126,7 +128,9 @@ def _networks_of(path: TreePath, value: dict[Any, Any]) -> list[Network]:
     if not prefixes:
         return [_network(_name(path), path, "", tensors, attributes)]
     return [
-        _network(prefix.rstrip("."), path, prefix, {k: t for k, t in tensors.items() if k.startswith(prefix)}, {})
+        _network(
+            prefix.rstrip("."), path, prefix, {k: t for k, t in tensors.items() if k.startswith(prefix)}, attributes
+        )
         for prefix in prefixes
     ]
 
@@ -139,7 +143,12 @@ def _network(
     while inner and all(key.startswith("module.") for key in inner):
         prefix += "module."
         inner = {key.removeprefix("module."): tensor for key, tensor in inner.items()}
-    return Network(name, path, prefix, inner, attributes)
+    inside = {
+        f"{module}.".removeprefix(prefix).rstrip("."): values
+        for module, values in attributes.items()
+        if f"{module}.".startswith(prefix)
+    }
+    return Network(name, path, prefix, inner, inside)
 
 
 def _name(path: TreePath) -> str:

@@ -92,6 +92,8 @@ def reduce_call(function: Any, arguments: tuple[Any, ...], source: str) -> Any:
     constructor = _CONSTRUCTORS.get(str(function))
     if constructor is not None:
         return constructor(*arguments)
+    if function.name == _PERSISTENT_OBJECT:
+        return _persistent_object(function, *arguments)
     if str(function) in _INERT or function.module in _INERT_MODULES:
         return Record(function, arguments)
     if _looks_like_a_class(function) and _package(function) not in {"torch", "numpy"}:
@@ -109,6 +111,23 @@ def instantiate(cls: Any, arguments: tuple[Any, ...], source: str) -> Any:
     if _package(cls) in {"torch", "numpy"} and not _looks_like_a_class(cls) and str(cls) not in _INERT:
         raise forbidden(f"an object of {cls}", source)
     return Record(cls, arguments)
+
+
+_PERSISTENT_OBJECT = "_reconstruct_persistent_obj"
+"""NVIDIA's function (`torch_utils.persistence`, also in renamed packages), which *executes* source in its argument."""
+
+
+def _persistent_object(function: Global, meta: Any) -> Record:
+    """The object that NVIDIA's persistence would rebuild by compiling `meta["module_src"]`; here only its state.
+
+    `meta` is a dict or their EasyDict: type, version, module_src, class_name, state (the instance dictionary).
+    """
+    fields = meta.pairs if isinstance(meta, Record) else meta
+    if not isinstance(fields, dict) or not isinstance(fields.get("class_name"), str):
+        raise TypeError("a persistent object without its class")
+    record = Record(Global(function.module, fields["class_name"]))
+    record.build(fields.get("state"))
+    return record
 
 
 def _looks_like_a_class(name: Global) -> bool:
@@ -155,6 +174,8 @@ _INERT = frozenset(
         "numpy": "dtype ndarray",
         "numpy.core.multiarray": "_reconstruct",
         "numpy._core.multiarray": "_reconstruct",
+        "numpy.core.numeric": "_frombuffer",
+        "numpy._core.numeric": "_frombuffer",
         "numpy.random": "RandomState",
         "numpy.random._pickle": "__randomstate_ctor __generator_ctor __bit_generator_ctor",
     }.items()

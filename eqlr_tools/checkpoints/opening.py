@@ -18,7 +18,14 @@ from eqlr_tools.checkpoints.provenance import (
 from eqlr_tools.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
 from eqlr_tools.checkpoints.sources import FileSource, Source
 from eqlr_tools.checkpoints.tensors import Tensor
-from eqlr_tools.checkpoints.torch_files import LEGACY_HEAD, ZipReader, find_pickle, read_torch_legacy, read_torch_zip
+from eqlr_tools.checkpoints.torch_files import (
+    LEGACY_HEAD,
+    ZipReader,
+    find_pickle,
+    read_bare_pickle,
+    read_torch_legacy,
+    read_torch_zip,
+)
 from eqlr_tools.checkpoints.trees import normalise
 from eqlr_tools.errors import UnreadableError
 
@@ -68,7 +75,14 @@ def _open_file(path: Path, source: Source) -> Checkpoint:
     if looks_like_safetensors(source):
         tensors, metadata = read_safetensors(source)
         return _flat_checkpoint(path, "safetensors", tensors, metadata, (path,))
+    if looks_like_pickle(head):
+        return _checkpoint(path, "pickle", normalise(read_bare_pickle(source), source.name))
     raise _unknown(path, head)
+
+
+def looks_like_pickle(head: bytes) -> bool:
+    """True for the first two bytes of pickle protocols 2 to 5."""
+    return head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
 def _open_zip(path: Path, source: Source) -> Checkpoint:
@@ -185,16 +199,11 @@ def _unknown(path: Path, head: bytes) -> UnreadableError:
     for offset, magic, what, hint in _NOT_SUPPORTED:
         if head[offset:].startswith(magic):
             return UnreadableError(f"{path}: {what}, which eqlr does not read", hint=hint)
-    if head[:1] == b"\x80" and len(head) > 1 and head[1] <= 5:
-        return UnreadableError(
-            f"{path}: a bare pickle, not written by torch.save",
-            hint="NVIDIA network pickles are not read yet; nothing in the file was executed",
-        )
     if head.lstrip()[:1] in (b"{", b"["):
         return UnreadableError(f"{path}: a JSON file, not a checkpoint", hint="name the checkpoint itself")
     if head.lstrip()[:1] == b"<" or head.startswith(b"version https://git-lfs"):
         return UnreadableError(f"{path}: a web page or a Git LFS pointer, not a checkpoint", hint="download it again")
     return UnreadableError(
         f"{path}: not a checkpoint that eqlr knows (it starts with {head[:8].hex(' ')})",
-        hint="eqlr reads safetensors and what torch.save writes; a truncated download looks like this too",
+        hint="eqlr reads safetensors, what torch.save writes, and pickles; a truncated download looks like this too",
     )

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eqlr_tools.checkpoints.globals import Global, Record, admit, forbidden, instantiate, reduce_call
-from eqlr_tools.checkpoints.sources import Source
+from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import UnreadableError
 
@@ -25,7 +25,11 @@ MAX_OPCODES = 4_000_000
 LAZY_BYTES = 1 << 14
 """Byte strings from this size on are left in the file."""
 
+_FIRST_WINDOW = 1 << 9
 _WINDOW = 1 << 16
+"""Reads grow to 64 KiB. They start small, because a network pickle holds hundreds of pickles of some 300 bytes."""
+
+LOAD_FROM_BYTES = "torch.storage._load_from_bytes"
 
 _MAX_INTEGER_KEY = (1 << 61) - 1
 """Python's modulus for hashing numbers: from here on, different integers share a hash."""
@@ -57,13 +61,15 @@ class _Cursor:
     position: int
     _window: bytes = b""
     _window_start: int = 0
+    _next_window: int = _FIRST_WINDOW
 
     def take(self, count: int) -> bytes:
         start = self.position - self._window_start
         if start + count > len(self._window) or start < 0:
             if self.position + count > self.source.size:
                 raise EOFError
-            length = min(max(count, _WINDOW), self.source.size - self.position)
+            length = min(max(count, self._next_window), self.source.size - self.position)
+            self._next_window = min(self._next_window * 4, _WINDOW)
             self._window = self.source.read(self.position, length)
             self._window_start = self.position
             start = 0
@@ -81,11 +87,16 @@ class _Cursor:
 
 @dataclass
 class Unpickler:
-    """Reads one pickle from `source` at `position`. After `load`, `position` is behind it."""
+    """Reads one pickle from `source` at `position`. After `load`, `position` is behind it.
+
+    `persistent_load` resolves persistent ids, `load_blob` the argument of `torch.storage._load_from_bytes`: a file of
+    torch's inside the pickle. A pickle that uses what its container does not have is refused.
+    """
 
     source: Source
     position: int = 0
     persistent_load: Callable[[Any], Any] | None = None
+    load_blob: Callable[[Source], Any] | None = None
     _stack: list[Any] = field(default_factory=list)
     _marks: list[int] = field(default_factory=list)
     _memo: dict[int, Any] = field(default_factory=dict)
@@ -256,7 +267,19 @@ class Unpickler:
         arguments, function = self._stack.pop(), self._stack.pop()
         if not isinstance(arguments, tuple):
             raise TypeError("a call needs a tuple")
-        self._stack.append(reduce_call(function, arguments, self.source.name))
+        if self.load_blob is not None and isinstance(function, Global) and str(function) == LOAD_FROM_BYTES:
+            self._stack.append(self.load_blob(self._blob(*arguments)))
+        else:
+            self._stack.append(reduce_call(function, arguments, self.source.name))
+
+    def _blob(self, data: Any) -> Source:
+        if isinstance(data, LazyBytes):
+            return SliceSource(data.source, data.offset, data.size)
+        if isinstance(data, str):
+            data = data.encode("latin-1")
+        if not isinstance(data, bytes):
+            raise TypeError("a nested file that is no byte string")
+        return MemorySource(self.source.name, data)
 
     def _new_object(self, keywords: bool) -> None:
         named = self._stack.pop() if keywords else {}

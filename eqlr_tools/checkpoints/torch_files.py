@@ -106,6 +106,21 @@ class _SeekableSource:
         return data
 
 
+def read_bare_pickle(source: Source) -> Any:
+    """Return the object tree of a pickle that torch.save had no part in: NVIDIA's network pickles, `pickle.dump`.
+
+    Storages are files of torch's inside the pickle, as byte strings. They stay where they are.
+    """
+    return Unpickler(source, load_blob=_read_nested).load()
+
+
+def _read_nested(blob: Source) -> Any:
+    """A storage that was pickled by itself. In it there is no further file: the readers below allow none."""
+    if blob.size >= 4 and blob.read(0, 4) == b"PK\x03\x04":
+        return read_torch_zip(ZipReader(blob))
+    return read_torch_legacy(blob)
+
+
 def read_torch_zip(archive: ZipReader) -> Any:
     """Return the object tree of a torch zip, tensors lazy. `archive` must have a `data.pkl`."""
     pickle_name = find_pickle(archive)

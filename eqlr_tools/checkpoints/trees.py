@@ -10,32 +10,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
-from eqlr_tools.checkpoints.dtypes import BY_NUMPY
-from eqlr_tools.checkpoints.globals import Record, numpy_dtype
-from eqlr_tools.checkpoints.pickles import LazyBytes, StateDict
-from eqlr_tools.checkpoints.sources import MemorySource
-from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
+from eqlr_tools.checkpoints.arrays import array_tensor, is_array
+from eqlr_tools.checkpoints.globals import Record
+from eqlr_tools.checkpoints.modules import ModuleTree, flatten_module, is_module
+from eqlr_tools.checkpoints.pickles import StateDict
 from eqlr_tools.errors import UnreadableError
 
 MAX_DEPTH = 100
 MAX_NODES = 2_000_000
 
 Path = tuple[Any, ...]
-
-
-@dataclass
-class ModuleTree(StateDict):
-    """The state dict of a pickled module, with the plain attributes of each of its submodules by path."""
-
-    module_attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    class_name: str = ""
-
-    def __init__(self, class_name: str = "") -> None:
-        super().__init__()
-        self.module_attributes = {}
-        self.class_name = class_name
 
 
 def normalise(value: Any, source: str) -> Any:
@@ -115,12 +99,16 @@ class _Normaliser:
             items.extend(self.visit(child, depth + 1) for child in value)
         elif isinstance(value, tuple):
             self.done[key] = tuple(self.visit(child, depth + 1) for child in value)
-        elif _is_module(value):
+        elif is_module(value):
             tree = ModuleTree(str(value.cls))
             self.done[key] = tree
-            _flatten_module(value, "", tree, self.source, 0)
-        elif _is_array(value):
-            self.done[key] = _array_tensor(value, self.source)
+            flatten_module(value, tree, self.source)
+        elif is_array(value):
+            self.done[key] = array_tensor(value, self.source)
+        elif _is_mapping(value):
+            pairs: dict[Any, Any] = {}
+            self.done[key] = pairs
+            pairs.update((name, self.visit(child, depth + 1)) for name, child in value.pairs.items())
         else:
             record = Record(value.cls, items=[], pairs={})
             self.done[key] = record
@@ -130,66 +118,10 @@ class _Normaliser:
             record.pairs = {name: self.visit(child, depth + 1) for name, child in value.pairs.items()}
 
 
-def _is_module(record: Record) -> bool:
-    attributes = record.attributes
-    return ("_parameters" in attributes and "_modules" in attributes) or record.cls.module.startswith("__torch__")
-
-
-def _flatten_module(record: Record, prefix: str, tree: ModuleTree, source: str, depth: int) -> None:
-    """Collect parameters, persistent buffers and submodules under their dotted names, in torch's order."""
-    if depth > MAX_DEPTH:
-        raise UnreadableError(f"{source}: modules are nested more than {MAX_DEPTH} deep")
-    attributes = record.attributes
-    if record.cls.module.startswith("__torch__"):
-        own = {name: value for name, value in attributes.items() if isinstance(value, Tensor)}
-        children = {name: value for name, value in attributes.items() if isinstance(value, Record)}
-    else:
-        hidden = attributes.get("_non_persistent_buffers_set") or set()
-        own = {**_mapping(attributes.get("_parameters")), **_mapping(attributes.get("_buffers"))}
-        own = {name: value for name, value in own.items() if name not in hidden}
-        children = _mapping(attributes.get("_modules"))
-    for name, value in own.items():
-        if isinstance(value, Tensor):
-            tree[f"{prefix}{name}"] = value
-    plain = {n: v for n, v in attributes.items() if isinstance(v, int | float | str | bool) or v is None}
-    plain["__class__"] = str(record.cls)
-    tree.module_attributes[prefix.rstrip(".")] = plain
-    for name, child in children.items():
-        if isinstance(child, Record):
-            _flatten_module(child, f"{prefix}{name}.", tree, source, depth + 1)
-
-
-def _mapping(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _is_array(record: Record) -> bool:
-    return record.cls.name == "_reconstruct" and record.cls.module.endswith("core.multiarray")
-
-
-def _array_tensor(record: Record, source: str) -> Tensor | Record:
-    """A pickled numpy array: its state is (version, shape, dtype, is_fortran, data)."""
-    state = record.state
-    if not isinstance(state, tuple) or len(state) != 5:
-        raise UnreadableError(f"{source}: a numpy array without its data")
-    _, shape, dtype_record, fortran, data = state
-    if isinstance(data, list):
-        return record
-    dtype = numpy_dtype(dtype_record)
-    element = BY_NUMPY.get(dtype.newbyteorder("<") if dtype.itemsize > 1 else dtype)
-    if element is None or not isinstance(shape, tuple) or not all(type(size) is int for size in shape):
-        return record
-    if isinstance(data, str):
-        data = data.encode("latin-1")
-    if isinstance(data, LazyBytes):
-        storage = Storage(data.source, data.offset, data.size, _byteorder(dtype))
-    elif isinstance(data, bytes):
-        storage = Storage(MemorySource(source, data), 0, len(data), _byteorder(dtype))
-    else:
-        raise UnreadableError(f"{source}: a numpy array without its data")
-    strides = contiguous_strides(shape[::-1])[::-1] if fortran else contiguous_strides(shape)
-    return Tensor(storage, element, shape, strides)
-
-
-def _byteorder(dtype: np.dtype[Any]) -> str:
-    return "big" if dtype.str.startswith(">") else "little"
+def _is_mapping(record: Record) -> bool:
+    """Dicts under another name: `dnnlib.EasyDict`, `defaultdict`, configuration classes that hold only their items."""
+    if record.items or record.attributes or not isinstance(record.state, dict | None):
+        return False
+    if str(record.cls) == "collections.defaultdict":
+        return True
+    return not record.arguments and (bool(record.pairs) or record.cls.name.endswith("Dict"))

@@ -1,0 +1,65 @@
+"""Pickled numpy arrays as tensors. Their data stays in the file where it is long enough to matter."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from eqlr_tools.checkpoints.dtypes import BY_NUMPY, DType
+from eqlr_tools.checkpoints.globals import Record, numpy_dtype
+from eqlr_tools.checkpoints.pickles import LazyBytes
+from eqlr_tools.checkpoints.sources import MemorySource
+from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
+from eqlr_tools.errors import UnreadableError
+
+
+def is_array(record: Record) -> bool:
+    """True for what pickling a numpy array leaves: `_reconstruct` with a state, or `_frombuffer` (protocol 5)."""
+    return str(record.cls).endswith(("core.multiarray._reconstruct", "core.numeric._frombuffer"))
+
+
+def array_tensor(record: Record, source: str) -> Tensor | Record:
+    """A pickled numpy array. Arrays of objects stay the record that they are."""
+    shape, dtype_record, fortran, data = _parts(record, source)
+    if isinstance(data, list):
+        return record
+    dtype = numpy_dtype(dtype_record)
+    element = element_type(dtype)
+    if element is None or not isinstance(shape, tuple) or not all(type(size) is int for size in shape):
+        return record
+    if isinstance(data, str):
+        data = data.encode("latin-1")
+    if isinstance(data, LazyBytes):
+        storage = Storage(data.source, data.offset, data.size, byteorder_of(dtype))
+    elif isinstance(data, bytes):
+        storage = Storage(MemorySource(source, data), 0, len(data), byteorder_of(dtype))
+    else:
+        raise UnreadableError(f"{source}: a numpy array without its data")
+    return Tensor(storage, element, shape, strides_of(shape, fortran))
+
+
+def _parts(record: Record, source: str) -> tuple[Any, Any, bool, Any]:
+    """(shape, dtype, is Fortran order, data): the state is (version, shape, dtype, is_fortran, data), the arguments
+    of `_frombuffer` are (data, dtype, shape, order)."""
+    state, arguments = record.state, record.arguments
+    if record.cls.name == "_frombuffer" and len(arguments) == 4:
+        return arguments[2], arguments[1], arguments[3] == "F", arguments[0]
+    if isinstance(state, tuple) and len(state) == 5:
+        return state[1], state[2], bool(state[3]), state[4]
+    raise UnreadableError(f"{source}: a numpy array without its data")
+
+
+def element_type(dtype: np.dtype[Any]) -> DType | None:
+    """Our element type for a numpy one, None if there is none."""
+    return BY_NUMPY.get(dtype.newbyteorder("<") if dtype.itemsize > 1 else dtype)
+
+
+def strides_of(shape: tuple[int, ...], fortran: bool) -> tuple[int, ...]:
+    """Strides in elements of a numpy array in C or Fortran order."""
+    return contiguous_strides(shape[::-1])[::-1] if fortran else contiguous_strides(shape)
+
+
+def byteorder_of(dtype: np.dtype[Any]) -> str:
+    """The byte order in which numpy has written numbers of this type."""
+    return "big" if dtype.str.startswith(">") else "little"
