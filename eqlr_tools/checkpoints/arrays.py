@@ -20,13 +20,13 @@ def is_array(record: Record) -> bool:
 
 
 def array_tensor(record: Record, source: str) -> Tensor | Record:
-    """A pickled numpy array. Arrays of objects stay the record that they are."""
+    """A pickled numpy array. Arrays of objects and of text stay the record that they are."""
     shape, dtype_record, fortran, data = _parts(record, source)
     if isinstance(data, list):
         return record
     dtype = numpy_dtype(dtype_record)
-    element = element_type(dtype)
-    if element is None or not isinstance(shape, tuple) or not all(type(size) is int for size in shape):
+    element = element_type(dtype) if dtype is not None else None
+    if dtype is None or element is None or not isinstance(shape, tuple) or not all(type(size) is int for size in shape):
         return record
     if isinstance(data, str):
         data = data.encode("latin-1")

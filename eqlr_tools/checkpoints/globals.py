@@ -12,6 +12,7 @@ decided is which names are understood as *data*:
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -170,6 +171,7 @@ _INERT = frozenset(
         "torch._utils": "_rebuild_sparse_tensor _rebuild_qtensor _rebuild_device_tensor_from_numpy "
         "_rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass",
         "torch.serialization": "_get_layout",
+        "torch.nn.backends.thnn": "_get_thnn_function_backend",
         "torch.jit._pickle": "build_intlist build_doublelist build_boollist build_tensorlist restore_type_tag",
         "numpy": "dtype ndarray",
         "numpy.core.multiarray": "_reconstruct",
@@ -208,24 +210,42 @@ def _new_object(cls: Any, *arguments: Any) -> Any:
     return instantiate(cls, arguments, "pickle")
 
 
-def _numpy_scalar(dtype: Any, data: Any = b"") -> int | float | bool:
+def _numpy_scalar(dtype: Any, data: Any = b"") -> Any:
+    """`numpy.float64(0.125)` and the like: the number, or the text."""
+    if isinstance(data, str):
+        data = data.encode("latin-1")
     if not isinstance(data, bytes):
         raise TypeError("a number without its bytes")
-    number = np.frombuffer(data, dtype=numpy_dtype(dtype))[0].item()
-    if not isinstance(number, int | float | bool):
+    code = _dtype_code(dtype)
+    if code[:1] == "U":
+        return data.decode("utf-32-le").rstrip("\0")
+    if code[:1] == "S":
+        return data.rstrip(b"\0")
+    element = numpy_dtype(dtype)
+    if element is None:
+        return Record(Global("numpy", "generic"), (code, data))
+    number = np.frombuffer(data, dtype=element)[0].item()
+    if not isinstance(number, int | float | complex | bool):
         raise TypeError("not a number")
     return number
 
 
-def numpy_dtype(record: Any) -> np.dtype[Any]:
-    """The numpy dtype of a pickled `numpy.dtype`: plain numbers only, byte order from its state."""
+def numpy_dtype(record: Any) -> np.dtype[Any] | None:
+    """The numpy dtype of a pickled `numpy.dtype`, byte order from its state. None if it is not one of numbers."""
+    code = _dtype_code(record)
+    if re.fullmatch(r"bool|b1|[iu][1248]|f[248]|c8|c16", code) is None:
+        return None
+    order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "|"
+    return np.dtype(code).newbyteorder(">" if order == ">" else "<")
+
+
+def _dtype_code(record: Any) -> str:
     if not isinstance(record, Record) or str(record.cls) != "numpy.dtype" or not record.arguments:
         raise TypeError("not a dtype")
     code = record.arguments[0]
-    if not isinstance(code, str) or code[:1] not in "biufc" or (not code[1:].isdigit() and code != "bool"):
-        raise UnreadableError(f"arrays of numpy dtype {str(code)[:40]!r} hold objects, not numbers")
-    order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "|"
-    return np.dtype(code).newbyteorder(">" if order == ">" else "<")
+    if not isinstance(code, str):
+        raise TypeError("not a dtype")
+    return code
 
 
 def _rebuild_tensor(
@@ -305,6 +325,8 @@ _CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
+    "torch.nn.parameter.Parameter": _rebuild_parameter,
+    "torch.autograd.variable.Variable": lambda data, *_: data,
     "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
 }
 

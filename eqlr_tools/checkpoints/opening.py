@@ -18,6 +18,7 @@ from eqlr_tools.checkpoints.provenance import (
 from eqlr_tools.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
 from eqlr_tools.checkpoints.sources import FileSource, Source
 from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.checkpoints.torch_export import looks_like_export, read_torch_export
 from eqlr_tools.checkpoints.torch_files import (
     LEGACY_HEAD,
     ZipReader,
@@ -26,10 +27,11 @@ from eqlr_tools.checkpoints.torch_files import (
     read_torch_legacy,
     read_torch_zip,
 )
+from eqlr_tools.checkpoints.torch_tar import looks_like_tar, read_torch_tar
 from eqlr_tools.checkpoints.trees import normalise
 from eqlr_tools.errors import UnreadableError
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".pth.tar", ".ckpt", ".bin", ".model", ".pkl", ".jit", ".steg")
+SUFFIXES = (".safetensors", ".pt", ".pth", ".pth.tar", ".ckpt", ".bin", ".model", ".pkl", ".jit", ".steg", ".pt2")
 """What a directory is searched for; single files are opened whatever they are called."""
 
 INDEX_SUFFIX = ".index.json"
@@ -72,6 +74,8 @@ def _open_file(path: Path, source: Source) -> Checkpoint:
     if head.startswith(LEGACY_HEAD):
         tree = normalise(read_torch_legacy(source), source.name)
         return _checkpoint(path, "torch legacy", tree)
+    if looks_like_tar(source):
+        return _checkpoint(path, "torch tar", normalise(read_torch_tar(source), source.name))
     if looks_like_safetensors(source):
         tensors, metadata = read_safetensors(source)
         return _flat_checkpoint(path, "safetensors", tensors, metadata, (path,))
@@ -87,6 +91,8 @@ def looks_like_pickle(head: bytes) -> bool:
 
 def _open_zip(path: Path, source: Source) -> Checkpoint:
     archive = ZipReader(source)
+    if find_pickle(archive) is None and looks_like_export(archive):
+        return _checkpoint(path, "torch export", normalise(read_torch_export(archive), source.name))
     if find_pickle(archive) is None:
         raise UnreadableError(
             f"{path}: a zip archive, but not one that torch.save wrote",

@@ -123,3 +123,31 @@ class SliceSource:
     def _check(self, offset: int, length: int) -> None:
         if offset < 0 or offset + length > self._size:
             raise UnreadableError(f"{self.name}: a read of {length:,} bytes at {offset:,} leaves its part of the file")
+
+
+class SeekableSource:
+    """The file interface that `zipfile` and `tarfile` want, over a source."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._position = 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        position = offset + (0, self._position, self._source.size)[whence]
+        if position < 0:
+            raise ValueError("a position before the start")
+        self._position = position
+        return position
+
+    def read(self, count: int = -1) -> bytes:
+        left = max(self._source.size - self._position, 0)
+        length = left if count < 0 else min(count, left)
+        data = self._source.read(self._position, length)
+        self._position += length
+        return data

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, cast
 from eqlr_tools.checkpoints.dtypes import DType
 from eqlr_tools.checkpoints.globals import TypedStorage, storage_dtype
 from eqlr_tools.checkpoints.pickles import Unpickler
-from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
+from eqlr_tools.checkpoints.sources import MemorySource, SeekableSource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Storage
 from eqlr_tools.errors import UnreadableError
 
@@ -30,7 +30,7 @@ class ZipReader:
     def __init__(self, source: Source) -> None:
         self.source = source
         try:
-            archive = zipfile.ZipFile(cast("BinaryIO", _SeekableSource(source)))
+            archive = zipfile.ZipFile(cast("BinaryIO", SeekableSource(source)))
         except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, EOFError) as error:
             raise UnreadableError(
                 f"{source.name}: damaged zip archive ({error})", hint="the file is truncated; get it again"
@@ -78,43 +78,15 @@ class ZipReader:
         return MemorySource(self.source.name, data)
 
 
-class _SeekableSource:
-    """The file interface that `zipfile` wants, over a source."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._position = 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        position = offset + (0, self._position, self._source.size)[whence]
-        if position < 0:
-            raise ValueError("a position before the start")
-        self._position = position
-        return position
-
-    def read(self, count: int = -1) -> bytes:
-        left = max(self._source.size - self._position, 0)
-        length = left if count < 0 else min(count, left)
-        data = self._source.read(self._position, length)
-        self._position += length
-        return data
-
-
 def read_bare_pickle(source: Source) -> Any:
     """Return the object tree of a pickle that torch.save had no part in: NVIDIA's network pickles, `pickle.dump`.
 
     Storages are files of torch's inside the pickle, as byte strings. They stay where they are.
     """
-    return Unpickler(source, load_blob=_read_nested).load()
+    return Unpickler(source, load_blob=read_nested).load()
 
 
-def _read_nested(blob: Source) -> Any:
+def read_nested(blob: Source) -> Any:
     """A storage that was pickled by itself. In it there is no further file: the readers below allow none."""
     if blob.size >= 4 and blob.read(0, 4) == b"PK\x03\x04":
         return read_torch_zip(ZipReader(blob))
@@ -131,7 +103,9 @@ def read_torch_zip(archive: ZipReader) -> Any:
     known: dict[str, Storage] = {}
 
     def load_storage(identifier: Any) -> TypedStorage:
-        dtype, key, _ = _storage_id(identifier)
+        dtype, key, _, view = _storage_id(identifier)
+        if view is not None:
+            raise ValueError("a persistent id that torch does not write")
         if key not in known:
             part = archive.member(f"{root}data/{key}")
             known[key] = Storage(part, 0, part.size, byteorder)
@@ -168,23 +142,29 @@ def read_torch_legacy(source: Source) -> Any:
     def note_size(identifier: Any) -> Any:
         if _is_class_id(identifier):
             return identifier[1]
-        dtype, key, count = _storage_id(identifier)
+        dtype, key, count, view = _storage_id(identifier)
         sizes[key] = (dtype, count)
         itemsize = dtype.itemsize if dtype else 1
-        return TypedStorage(Storage(source, 0, count * itemsize), dtype)
+        whole = TypedStorage(Storage(source, 0, count * itemsize), dtype)
+        return whole if view is None else storage_view(whole, view[1], view[2])
 
     first = Unpickler(source, position, persistent_load=note_size)
     first.load()
     keys = Unpickler(source, first.position)
     storages = _legacy_storages(source, keys, sizes)
+    views: dict[str, Storage] = {}
 
     def load_storage(identifier: Any) -> Any:
         if _is_class_id(identifier):
             return identifier[1]
-        dtype, key, _ = _storage_id(identifier)
+        dtype, key, _, view = _storage_id(identifier)
         if key not in storages:
             raise UnreadableError(f"{source.name}: the data of storage {key} is missing")
-        return TypedStorage(storages[key], dtype)
+        whole = TypedStorage(storages[key], dtype)
+        if view is None:
+            return whole
+        part = views.setdefault(view[0], storage_view(whole, view[1], view[2]).storage)
+        return TypedStorage(part, dtype)
 
     return Unpickler(source, position, persistent_load=load_storage).load()
 
@@ -213,16 +193,31 @@ def _is_class_id(identifier: Any) -> bool:
     return isinstance(identifier, tuple) and len(identifier) == 4 and identifier[0] == "module"
 
 
-def _storage_id(identifier: Any) -> tuple[DType | None, str, int]:
-    """('storage', class, key, location, elements[, view]) as torch writes it."""
+def _storage_id(identifier: Any) -> tuple[DType | None, str, int, tuple[str, int, int] | None]:
+    """('storage', class, key, location, elements[, view]) as torch writes it; a view is (key, offset, elements)."""
     if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
         raise ValueError("a persistent id that torch does not write")
     _, cls, key, _, count = identifier[:5]
-    if len(identifier) > 5 and identifier[5] is not None:
-        raise UnreadableError("storages that are views of others (torch before 0.4) are not supported")
     if not isinstance(key, str | int) or type(count) is not int or count < 0:
         raise ValueError("a persistent id that torch does not write")
-    return storage_dtype(cls), str(key), count
+    view = identifier[5] if len(identifier) > 5 else None
+    if view is not None:
+        if not isinstance(view, tuple) or len(view) != 3:
+            raise ValueError("a persistent id that torch does not write")
+        view = (str(view[0]), view[1], view[2])
+    return storage_dtype(cls), str(key), count, view
+
+
+def storage_view(root: TypedStorage, offset: Any, elements: Any) -> TypedStorage:
+    """A part of a storage, counted in elements. Raises TypeError if it is none."""
+    itemsize = root.dtype.itemsize if root.dtype else 1
+    if type(offset) is not int or type(elements) is not int or min(offset, elements) < 0:
+        raise TypeError("a view of no storage")
+    start, nbytes = offset * itemsize, elements * itemsize
+    if start + nbytes > root.storage.nbytes:
+        raise TypeError("a view outside its storage")
+    storage = root.storage
+    return TypedStorage(Storage(storage.source, storage.offset + start, nbytes, storage.byteorder), root.dtype)
 
 
 def _byteorder(archive: ZipReader, root: str) -> str:

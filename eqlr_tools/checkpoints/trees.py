@@ -13,6 +13,7 @@ from typing import Any
 from eqlr_tools.checkpoints.arrays import array_tensor, is_array
 from eqlr_tools.checkpoints.globals import Record
 from eqlr_tools.checkpoints.modules import ModuleTree, flatten_module, is_module
+from eqlr_tools.checkpoints.optimizers import is_optimizer, optimizer_state
 from eqlr_tools.checkpoints.pickles import StateDict
 from eqlr_tools.errors import UnreadableError
 
@@ -103,6 +104,9 @@ class _Normaliser:
             tree = ModuleTree(str(value.cls))
             self.done[key] = tree
             flatten_module(value, tree, self.source)
+        elif is_optimizer(value):
+            self.done[key] = {}
+            self.done[key].update(self.visit(optimizer_state(value), depth + 1))
         elif is_array(value):
             self.done[key] = array_tensor(value, self.source)
         elif _is_mapping(value):
