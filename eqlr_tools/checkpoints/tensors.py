@@ -87,22 +87,24 @@ class Tensor:
     def _last_element(self) -> int:
         return self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
 
-    def blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[NDArray]:
+    def blocks(self, block_bytes: int = BLOCK_BYTES, span: tuple[int, int] | None = None) -> Iterator[NDArray]:
         """Yield the elements in row-major order as flat arrays of bit patterns, in one reused buffer.
 
+        `span` restricts them to flat indices from the first to before the second.
         A view that is not contiguous is read as one piece, since its elements may lie anywhere in its span.
         """
-        if self.numel == 0:
+        begin, end = span or (0, self.numel)
+        if begin >= end:
             return
         if not self.is_contiguous:
-            yield self._gathered()
+            yield self._gathered()[begin:end]
             return
         itemsize = self.dtype.itemsize
         step = max(block_bytes // itemsize, 1)
-        buffer = bytearray(min(step, self.numel) * itemsize)
+        buffer = bytearray(min(step, end - begin) * itemsize)
         start = self.storage.offset + self.offset * itemsize
-        for first in range(0, self.numel, step):
-            count = min(step, self.numel - first)
+        for first in range(begin, end, step):
+            count = min(step, end - first)
             view = memoryview(buffer)[: count * itemsize]
             self.storage.source.readinto(start + first * itemsize, view)
             yield self._in_order(np.frombuffer(view, dtype=self.dtype.bits_dtype))

@@ -127,7 +127,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Family:
-    """One code lineage's convention. `equalized` is False for layouts that are known to be plain already."""
+    """One code lineage's convention. `equalized` is False for layouts that are known to be plain already.
+
+    `scales_output`: the constant multiplies the layer's output, so that stored weights are summed up unscaled.
+    """
 
     id: str
     title: str
@@ -138,6 +141,7 @@ class Family:
     equalized: bool = True
     keys_are_proof: bool = False
     advice: str = ""
+    scales_output: bool = False
     extra: Callable[[View, str], list[Layer]] | None = field(default=None, compare=False)
 
     def answer(self, view: View) -> Verdict:

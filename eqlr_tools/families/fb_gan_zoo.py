@@ -15,6 +15,7 @@ FAMILY = Family(
     title="ProGAN and StyleGAN of pytorch_GAN_zoo",
     architecture="progan",
     upstream="facebookresearch/pytorch_GAN_zoo",
+    scales_output=True,
     signatures=(
         Signature(r"scaleLayers\.0\.0\.module\.weight", 4, what="a ConstrainedLayer around its `module`"),
         Signature(r"formatLayer\.module\.weight", 2, what="a ConstrainedLayer around its `module`"),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eqlr_tools.families.family import Layer
 from eqlr_tools.families.registry import Recognition
-from eqlr_tools.ranges.counting import Counts, count_tensor
-from eqlr_tools.ranges.statistics import Statistics, spread, statistics_of
+from eqlr_tools.ranges.channels import channels_of
+from eqlr_tools.ranges.examining import Question, examine
+from eqlr_tools.ranges.statistics import Statistics, spread
 
 
 @dataclass(frozen=True)
@@ -17,7 +19,7 @@ class LayerRange:
 
     layer: Layer
     dtype: str
-    counts: Counts
+    elements: int
     stored: Statistics
     effective: Statistics | None
 
@@ -42,6 +44,8 @@ def audit_network(
     recognition: Recognition,
     wanted: Callable[[str, str], bool] = lambda network, layer: True,
     progress: Callable[[int], None] = lambda _: None,
+    *,
+    exact_quantiles: bool = False,
 ) -> NetworkRange:
     """Count every wanted layer's weight once; effective figures follow from the constant."""
     layers = []
@@ -49,13 +53,23 @@ def audit_network(
         if not wanted(recognition.network.name, layer.name):
             continue
         tensor = recognition.network.tensors[layer.weight]
-        counts = count_tensor(tensor)
+        stored, effective = examine(tensor, question_about(recognition, layer, exact_quantiles=exact_quantiles))
+        known = None if layer.scale is None else effective
+        layers.append(LayerRange(layer, tensor.dtype.torch, tensor.numel, stored, known))
         progress(tensor.nbytes)
-        effective = statistics_of(counts, layer.scale) if layer.scale is not None else None
-        layers.append(LayerRange(layer, tensor.dtype.torch, counts, statistics_of(counts), effective))
     return NetworkRange(recognition, tuple(layers))
 
 
 def audited_bytes(recognitions: Sequence[Recognition]) -> int:
     """Bytes that an audit reads, for progress."""
     return sum(r.network.tensors[layer.weight].nbytes for r in recognitions for layer in r.layers)
+
+
+def question_about(recognition: Recognition, layer: Layer, *, exact_quantiles: bool = False) -> Question:
+    """What an audit asks about a layer's weight."""
+    shape = recognition.network.tensors[layer.weight].shape
+    channels = channels_of(layer.kind, shape)
+    scale = 1.0 if layer.scale is None else layer.scale
+    terms = (layer.fan_in or math.prod(shape) // channels.count) if len(shape) > 1 else None
+    applied_as_stored = scale == 1.0 or (recognition.layout is not None and recognition.layout.scales_output)
+    return Question(scale, channels, terms, terms if applied_as_stored else None, exact_quantiles)

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
 
-from eqlr_tools.ranges.counting import Counts
+import numpy as np
+
+from eqlr_tools.ranges.hazards import Accumulation, Hazard, accumulation_of, hazards_of
+from eqlr_tools.ranges.noise import Noise
+from eqlr_tools.ranges.quantiles import QUANTILES
+from eqlr_tools.ranges.scaled import OrderStatistics, Scaled
 
 ADAM_LEARNING_RATE = 1e-3
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many non-zero finite magnitudes lie in [2^e, 2^(e+1)), for consecutive exponents e."""
+
+    exponents: list[int] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -15,49 +30,87 @@ class Statistics:
     """The range of a tensor. None where there is no finite value to speak of.
 
     `binades` is log2(abs_max / min_nonzero): the powers of two between the smallest and the largest magnitude.
+    `kurtosis` is the fourth standardised moment: 3 for a normal distribution. `channel_spread` is the largest over
+    the smallest non-zero abs max of the output channels.
     """
 
     rms: float | None
     std: float | None
     mean: float | None
+    min: float | None
+    max: float | None
     min_nonzero: float | None
     abs_max: float | None
     binades: float | None
+    kurtosis: float | None
     zeros: int
     nans: int
     infinities: int
     adam_steps_per_rms: float | None
+    channel_spread: float | None
+    quantiles: dict[str, float | None]
+    quantiles_exact: bool
+    histogram: Histogram
+    hazards: dict[str, Hazard]
+    int8_snr_db: dict[str, float | None]
+    snr_exact: bool
+    accumulation: Accumulation | None
 
     @property
     def nonfinite(self) -> int:
         return self.nans + self.infinities
 
 
-def statistics_of(counts: Counts, scale: float = 1.0) -> Statistics:
-    """The statistics of the values times `scale`: scaling by a constant moves every figure, and none needs a pass.
+@dataclass(frozen=True)
+class Measured:
+    """What a second reading found out: exact order statistics, noise."""
+
+    order: OrderStatistics | None = None
+    noise: Mapping[str, Noise] = field(default_factory=dict)
+    int8_snr_db: Mapping[str, float | None] = field(default_factory=dict)
+    noise_is_exact: bool = True
+
+
+def statistics_of(scaled: Scaled, measured: Measured | None = None, summed_terms: int | None = None) -> Statistics:
+    """The statistics of counted values times a constant. `summed_terms`: how many products of them a layer adds up.
 
     `adam_steps_per_rms`: Adam moves a weight by about its learning rate per step, whatever the gradient, so with
     lr 1e-3 it takes rms / 1e-3 steps to move one by a whole rms.
     """
-    finite = counts.finite
-    if finite == 0:
-        return Statistics(None, None, None, None, None, None, 0, counts.nans, counts.infinities, None)
-    abs_max = max(abs(counts.minimum), abs(counts.maximum)) * scale
-    mean = counts.sum / finite
-    mean_square = counts.sum_of_squares / finite
-    rms = math.sqrt(mean_square) * scale
-    smallest = counts.smallest * scale if math.isfinite(counts.smallest) else None
+    measured = measured or Measured()
+    counts = scaled.counts
+    minimum = maximum = abs_max = smallest = None
+    if counts.finite:
+        minimum, maximum = sorted([scaled.product(counts.minimum), scaled.product(counts.maximum)])
+        abs_max = max(abs(minimum), abs(maximum))
+    histogram, overflowed = _histogram(scaled)
+    if histogram.counts and counts.finite:
+        # A product below the smallest number is zero; then the binade is all that is known of the smallest that is not.
+        smallest = abs(scaled.product(counts.smallest)) or math.ldexp(1.0, histogram.exponents[0])
+    rms, std, mean, kurtosis = _moments(scaled)
+    exact = counts.cuts is None or measured.order is not None
     return Statistics(
-        rms=_finite(rms),
-        std=_finite(math.sqrt(max(mean_square - mean * mean, 0.0)) * scale),
-        mean=_finite(mean * scale),
-        min_nonzero=smallest,
+        rms=rms,
+        std=std,
+        mean=mean,
+        min=_finite(minimum),
+        max=_finite(maximum),
+        min_nonzero=_finite(smallest),
         abs_max=_finite(abs_max),
-        binades=_finite(math.log2(abs_max / smallest)) if smallest else None,
-        zeros=counts.zeros,
+        binades=_binades(abs_max, smallest),
+        kurtosis=kurtosis,
+        zeros=counts.finite - sum(histogram.counts) - overflowed,
         nans=counts.nans,
-        infinities=counts.infinities,
-        adam_steps_per_rms=_finite(rms / ADAM_LEARNING_RATE),
+        infinities=counts.infinities + overflowed,
+        adam_steps_per_rms=None if rms is None else _finite(rms / ADAM_LEARNING_RATE),
+        channel_spread=_channel_spread(scaled),
+        quantiles={f"{share:g}": _finite(scaled.quantile(share, measured.order)) for share in QUANTILES},
+        quantiles_exact=exact,
+        histogram=histogram,
+        hazards=hazards_of(scaled, measured.noise),
+        int8_snr_db=dict(measured.int8_snr_db),
+        snr_exact=measured.noise_is_exact,
+        accumulation=accumulation_of(_finite(abs_max), summed_terms),
     )
 
 
@@ -67,5 +120,71 @@ def spread(sizes: list[float]) -> float | None:
     return max(positive) / min(positive) if positive else None
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _moments(scaled: Scaled) -> tuple[float | None, float | None, float | None, float | None]:
+    """rms, standard deviation, mean and kurtosis from the power sums, exactly up to the rounding of the sums."""
+    counts = scaled.counts
+    finite = counts.finite
+    if finite == 0:
+        return None, None, None, None
+    first, second, third, fourth = (total / finite for total in counts.power_sums)
+    scale = Fraction(scaled.counts.layout.float_type(scaled.scale).item())
+    variance = second - first * first
+    kurtosis = None
+    if counts.minimum == counts.maximum or variance <= 0:
+        variance = Fraction(0)
+    else:
+        central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
+        kurtosis = _float(central / variance**2)
+    return _root(second * scale**2), _root(variance * scale**2), _float(first * scale), kurtosis
+
+
+def _histogram(scaled: Scaled) -> tuple[Histogram, int]:
+    """Magnitudes by binade, and how many products overflow."""
+    edges = scaled.counts.layout.binade_edges
+    reached = scaled.at_least(np.append(edges, np.inf))
+    counts = reached[:-1] - reached[1:]
+    filled = np.flatnonzero(counts)
+    if not filled.size:
+        return Histogram(), int(reached[-1])
+    low, high = int(filled[0]), int(filled[-1])
+    first = math.frexp(float(edges[low]))[1] - 1
+    return Histogram(list(range(first, first + high - low + 1)), counts[low : high + 1].tolist()), int(reached[-1])
+
+
+def _channel_spread(scaled: Scaled) -> float | None:
+    counts = scaled.counts
+    maxima = counts.layout.values(counts.channel_maxima)
+    nonzero = maxima[maxima > 0]
+    if counts.channel_maxima.size < 2 or not nonzero.size:
+        return None
+    return _float(Fraction(float(nonzero.max())) / Fraction(float(nonzero.min())))
+
+
+def _binades(largest: float | None, smallest: float | None) -> float | None:
+    if not largest or not smallest or not math.isfinite(largest):
+        return None
+    return math.log2(largest) - math.log2(smallest)
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _float(value: Fraction) -> float | None:
+    """The nearest float64; None if it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return None
+
+
+def _root(square: Fraction) -> float | None:
+    """The square root, also of numbers whose square no float64 holds."""
+    if square == 0:
+        return 0.0
+    shift = (square.denominator.bit_length() - square.numerator.bit_length()) // 2
+    root = math.sqrt(square * Fraction(4) ** shift)
+    try:
+        return math.ldexp(root, -shift)
+    except OverflowError:
+        return None

@@ -99,12 +99,17 @@ def _layer_json(entry: LayerRange, network: str) -> dict[str, Any]:
         "network": network,
         **layer_json(entry.layer),
         "dtype": entry.dtype,
-        "elements": entry.counts.count,
+        "elements": entry.elements,
         "stored": statistics_json(entry.stored),
         "effective": statistics_json(entry.effective) if entry.effective else None,
     }
 
 
 def statistics_json(statistics: Statistics) -> dict[str, Any]:
-    """Statistics under their own names, and the count of NaN and infinities together."""
-    return {**vars(statistics), "nonfinite": statistics.nonfinite}
+    """Statistics under their own names, the count of NaN and infinities together, int8 among the hazards."""
+    data = {**vars(statistics), "nonfinite": statistics.nonfinite}
+    data["histogram"] = vars(statistics.histogram)
+    int8 = {name: {"snr_db": snr} for name, snr in data.pop("int8_snr_db").items()}
+    data["hazards"] = {name: vars(hazard) for name, hazard in statistics.hazards.items()} | int8
+    data["accumulation"] = vars(statistics.accumulation) if statistics.accumulation else None
+    return data

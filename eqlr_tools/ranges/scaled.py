@@ -1,0 +1,124 @@
+"""Counts seen through a constant: how the values `c * v` are distributed, though only `v` was counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eqlr_tools.ranges.counting import Counts, pattern_values
+from eqlr_tools.ranges.layouts import first_reaching
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+OrderStatistics = dict[int, float]
+"""Exact values by their rank among the finite values of a tensor, counted from 0."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """`counts` of stored values, and the constant that the network multiplies them by.
+
+    Products are those of the network: float32 of anything up to float32, float64 of float64.
+    """
+
+    counts: Counts
+    scale: float = 1.0
+
+    def product(self, value: float) -> float:
+        """The effective value of a stored one."""
+        layout = self.counts.layout
+        return float(layout.scaled(np.array([value], dtype=layout.float_type), self.scale)[0])
+
+    def at_least(self, bounds: NDArray[np.float64]) -> NDArray[np.int64]:
+        """How many finite stored values have an effective magnitude of at least each of the ascending bounds."""
+        if self.counts.cuts is None:
+            values, times = self.products
+            magnitudes = np.abs(values)
+            order = np.argsort(magnitudes, kind="stable")
+            below = np.concatenate([[0], np.cumsum(times[order])])
+            return self.counts.finite - below[np.searchsorted(magnitudes[order], bounds, side="left")]
+        layout, cuts = self.counts.layout, self.counts.cuts
+        patterns = first_reaching(layout, abs(self.scale), bounds)
+        bins = (patterns >> layout.bits_type(layout.shift)).astype(np.intp)
+        histogram = self.counts.histogram[:0x8000] + self.counts.histogram[0x8000:]
+        top = layout.infinity >> layout.shift
+        above = np.concatenate([np.cumsum(histogram[:top][::-1])[::-1], [0, 0]])
+        inside = (patterns & layout.bits_type((1 << layout.shift) - 1)) != 0
+        # Within a watched bin, the edges at or above the pattern, up to the next bin.
+        watched_above = np.concatenate([np.cumsum(self.counts.watched[::-1])[::-1], [0]])
+        here = np.searchsorted(cuts.edges, patterns, side="left")
+        next_bin = (bins + 1).astype(layout.bits_type) << layout.bits_type(layout.shift)
+        there = np.searchsorted(cuts.edges, next_bin, side="left")
+        rest = np.where(inside, watched_above[here] - watched_above[there], 0)
+        counted: NDArray[np.int64] = above[np.minimum(bins + inside, top)] + rest
+        return counted
+
+    @cached_property
+    def products(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+        """The effective values of an 8- or 16-bit float and how often each occurs, in ascending order of the stored."""
+        values = pattern_values(self.counts.dtype)
+        seen = (self.counts.histogram > 0) & np.isfinite(values)
+        order = np.argsort(values[seen], kind="stable")
+        products = self.counts.layout.scaled(values[seen][order], self.scale).astype(np.float64)
+        return products, self.counts.histogram[seen][order]
+
+    def quantile(self, share: float, exact: OrderStatistics | None) -> float | None:
+        """The value that the share of the finite values lies below, between order statistics as numpy's default does.
+
+        Of wide types without `exact` the place inside a bin is interpolated.
+        """
+        finite = self.counts.finite
+        if finite == 0:
+            return None
+        rank, between = quantile_rank(share if self.scale >= 0 else round(1 - share, 12), finite)
+        low = self._ranked(rank, exact)
+        high = self._ranked(rank + 1, exact) if between else low
+        return low if low == high else low * (1 - between) + high * between
+
+    def _ranked(self, rank: int, exact: OrderStatistics | None) -> float:
+        if self.counts.cuts is None:
+            values, times = self.products
+            return float(values[np.searchsorted(np.cumsum(times), rank, side="right")])
+        if exact is not None:
+            return self.product(exact[rank])
+        place, inside, times_in_bin = bin_of_rank(self.counts, rank)
+        low, high = _bin_limits(self.counts, place)
+        value = low + (high - low) * ((inside + 0.5) / times_in_bin)
+        return self.product(min(max(value, self.counts.minimum), self.counts.maximum))
+
+
+def quantile_rank(share: float, finite: int) -> tuple[int, float]:
+    """The order statistic at or below a quantile, and how far the quantile lies towards the next one."""
+    position = share * (finite - 1)
+    return int(position), position - int(position)
+
+
+def bin_of_rank(counts: Counts, rank: int) -> tuple[int, int, int]:
+    """The bin of the histogram that holds a finite value's rank, the rank inside the bin, and the bin's count.
+
+    Negative bins come first, from the largest magnitude down; inside one the values descend in magnitude.
+    """
+    order, cumulative = _ordered_bins(counts)
+    position = int(np.searchsorted(cumulative, rank, side="right"))
+    before = int(cumulative[position - 1]) if position else 0
+    return int(order[position]), rank - before, int(cumulative[position]) - before
+
+
+def _ordered_bins(counts: Counts) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+    layout = counts.layout
+    top = layout.infinity >> layout.shift
+    order = np.concatenate([np.arange(0x8000 + top - 1, 0x7FFF, -1), np.arange(top)])
+    return order, np.cumsum(counts.histogram[order])
+
+
+def _bin_limits(counts: Counts, place: int) -> tuple[float, float]:
+    """The smallest and largest value that a bin can hold."""
+    layout = counts.layout
+    first = (place & 0x7FFF) << layout.shift
+    edges: NDArray[Any] = layout.values(np.array([first, first + (1 << layout.shift) - 1], dtype=np.uint64))
+    low, high = float(edges[0]), float(edges[1])
+    return (-high, -low) if place >= 0x8000 else (low, high)

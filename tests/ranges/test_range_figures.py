@@ -1,0 +1,88 @@
+"""Every figure against a float64 reference, over dtypes, shapes, denormals, NaN payloads and huge values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import ranges_reference as reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from eqlr_tools.checkpoints.dtypes import BY_NAME
+from eqlr_tools.ranges.examining import Question, examine
+
+FLOATS = ["F32", "F64", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E8M0"]
+OTHERS = ["I64", "I32", "I16", "I8", "U8", "U16", "U32", "BOOL", "C64", "C128"]
+SCALES = [1.0, math.sqrt(2 / 27), 0.01 / math.sqrt(512), 2.0**-5, math.sqrt(2), 3.0, 1e-30]
+
+
+@st.composite
+def patterns(draw: st.DrawFn, dtype: str) -> np.ndarray:
+    """Any bit patterns, or ordinary weights, or both: all NaN payloads and subnormals are among them."""
+    bits_dtype = BY_NAME[dtype].bits_dtype
+    shape = draw(hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=6))
+    wild = draw(hnp.arrays(bits_dtype, shape))
+    rng = np.random.default_rng(draw(st.integers(0, 1 << 30)))
+    sizes = rng.standard_normal(shape) * 2.0 ** draw(st.integers(-40, 20))
+    tame = np.asarray(BY_NAME[dtype].bits(np.asarray(sizes, np.float64 if dtype == "F64" else np.float32)))
+    return np.where(rng.random(shape) < draw(st.sampled_from([0.0, 0.1, 1.0])), wild, tame).astype(bits_dtype)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.sampled_from(FLOATS), st.sampled_from(SCALES))
+def test_every_figure_agrees_with_the_reference(data: st.DataObject, dtype: str, scale: float) -> None:
+    bits = data.draw(patterns(dtype))
+    stored, applied = examine(reference.tensor_of(bits, dtype), Question(scale))
+    for statistics, factor in ((stored, 1.0), (applied, scale)):
+        values = reference.effective(bits, dtype, factor)
+        expected = reference.figures(values)
+        for name in ("zeros", "nans", "infinities"):
+            assert getattr(statistics, name) == expected[name], name
+        assert statistics.histogram.exponents == expected["exponents"]
+        assert statistics.histogram.counts == expected["counts"]
+        if statistics.infinities == stored.infinities and statistics.zeros == stored.zeros:
+            for name in ("min", "max", "abs_max", "min_nonzero"):
+                assert getattr(statistics, name) == expected[name], name
+            _assert_moments(statistics, expected, values)
+            _assert_quantiles(statistics, values)
+        for form in reference.CASTS:
+            if dtype == "F64" and factor != 1.0:
+                continue  # ml_dtypes rounds float64 by way of float32, twice
+            _assert_hazard(statistics.hazards[form], reference.hazard(values, form))
+
+
+def _assert_moments(statistics, expected, values) -> None:
+    if expected["rms"] is None:
+        assert statistics.rms is None
+        return
+    # The float32 products of a network are rounded; the moments are of the exact ones.
+    relative = 1e-12 if values.dtype == np.float64 else 1e-6
+    size = expected["rms"]
+    if size < 1e-30 and values.dtype == np.float32:
+        return
+    assert statistics.rms == pytest.approx(expected["rms"], rel=relative)
+    assert statistics.mean == pytest.approx(expected["mean"], rel=relative, abs=relative * size)
+    assert statistics.std == pytest.approx(expected["std"], rel=relative, abs=relative**0.5 * size)
+
+
+def _assert_quantiles(statistics, values) -> None:
+    finite = values[np.isfinite(values)].astype(np.float64)
+    assert statistics.quantiles_exact
+    with np.errstate(over="ignore", invalid="ignore"):
+        for share, value in statistics.quantiles.items():
+            expected = np.quantile(finite, float(share)) if finite.size else None
+            if expected is not None and np.isfinite(expected):
+                assert value == pytest.approx(expected, rel=1e-6, abs=1e-12 * np.abs(finite).max())
+
+
+def _assert_hazard(hazard, expected) -> None:
+    assert (hazard.overflow, hazard.flushed, hazard.subnormal) == tuple(
+        expected[name] for name in ("overflow", "flushed", "subnormal")
+    )
+    if expected["snr_db"] is None:
+        assert hazard.snr_db is None
+    else:
+        assert hazard.snr_db == pytest.approx(expected["snr_db"], abs=1e-6)
