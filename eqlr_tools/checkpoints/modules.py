@@ -6,7 +6,7 @@ The attributes are what a family needs to know about a layer and what no state d
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from eqlr_tools.checkpoints.arrays import array_tensor, is_array
@@ -21,29 +21,29 @@ _MAX_ATTRIBUTE_ENTRIES = 1000
 _CONSTRUCTOR_ARGUMENTS = ("_init_args", "_init_kwargs")
 
 
-@dataclass
 class ModuleTree(StateDict):
-    """The state dict of a pickled module, with the plain attributes of each of its submodules by path."""
+    """The state dict of a pickled module, with the plain attributes of each of its submodules by path.
 
-    module_attributes: dict[str, dict[str, Any]] = field(default_factory=dict)
-    class_name: str = ""
+    `marks_parameters` is True where the file tells parameters from buffers.
+    """
 
-    def __init__(self, class_name: str = "") -> None:
+    def __init__(self, class_name: str = "", *, marks_parameters: bool = False) -> None:
         super().__init__()
-        self.module_attributes = {}
+        self.module_attributes: dict[str, dict[str, Any]] = {}
         self.class_name = class_name
+        self.marks_parameters = marks_parameters
 
     @property
     def has_weights(self) -> bool:
         """False for modules without anything to train, such as an augmentation pipeline."""
         tensors = [value for value in self.values() if isinstance(value, Tensor)]
-        return any(t.parameter for t in tensors) or (bool(tensors) and self.class_name.startswith("__torch__"))
+        return any(tensor.parameter or not self.marks_parameters for tensor in tensors)
 
 
 def is_module(record: Record) -> bool:
     """True for the state of a `torch.nn.Module`, whatever its class, and for the modules of TorchScript."""
     attributes = record.attributes
-    return ("_parameters" in attributes and "_modules" in attributes) or _is_script(record)
+    return ("_parameters" in attributes and "_modules" in attributes) or is_script(record)
 
 
 def flatten_module(record: Record, tree: ModuleTree, source: str, prefix: str = "", depth: int = 0) -> None:
@@ -54,7 +54,7 @@ def flatten_module(record: Record, tree: ModuleTree, source: str, prefix: str = 
             hint="no project writes such a file; it may be made to exhaust memory",
         )
     attributes = record.attributes
-    if _is_script(record):
+    if is_script(record):
         own = {name: value for name, value in attributes.items() if isinstance(value, Tensor)}
         children = {name: value for name, value in attributes.items() if isinstance(value, Record)}
     else:
@@ -112,7 +112,7 @@ class _Plain:
         return array.values().tolist()
 
 
-def _is_script(record: Record) -> bool:
+def is_script(record: Record) -> bool:
     return record.cls.module.startswith("__torch__")
 
 

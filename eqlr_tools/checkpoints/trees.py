@@ -12,9 +12,10 @@ from typing import Any
 
 from eqlr_tools.checkpoints.arrays import array_tensor, is_array
 from eqlr_tools.checkpoints.globals import Record
-from eqlr_tools.checkpoints.modules import ModuleTree, flatten_module, is_module
+from eqlr_tools.checkpoints.modules import ModuleTree, flatten_module, is_module, is_script
 from eqlr_tools.checkpoints.optimizers import is_optimizer, optimizer_state
 from eqlr_tools.checkpoints.pickles import StateDict
+from eqlr_tools.checkpoints.tf_networks import flatten_tf_network, is_tf_network, named_networks
 from eqlr_tools.errors import UnreadableError
 
 MAX_DEPTH = 100
@@ -25,7 +26,7 @@ Path = tuple[Any, ...]
 
 def normalise(value: Any, source: str) -> Any:
     """Return the plain tree of an unpickled object. Shared containers stay shared."""
-    return _Normaliser(source).visit(value, 0)
+    return named_networks(_Normaliser(source).visit(value, 0))
 
 
 def walk(tree: Any, source: str) -> Iterator[tuple[Path, Any]]:
@@ -101,9 +102,12 @@ class _Normaliser:
         elif isinstance(value, tuple):
             self.done[key] = tuple(self.visit(child, depth + 1) for child in value)
         elif is_module(value):
-            tree = ModuleTree(str(value.cls))
+            tree = ModuleTree(str(value.cls), marks_parameters=not is_script(value))
             self.done[key] = tree
             flatten_module(value, tree, self.source)
+        elif is_tf_network(value, self.source):
+            self.done[key] = ModuleTree(str(value.cls))
+            flatten_tf_network(value, self.done[key], lambda array: self.visit(array, depth + 1), self.source)
         elif is_optimizer(value):
             self.done[key] = {}
             self.done[key].update(self.visit(optimizer_state(value), depth + 1))
