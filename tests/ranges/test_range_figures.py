@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-import ranges_reference as reference
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from eqlr_tools.checkpoints.dtypes import BY_NAME
 from eqlr_tools.ranges.examining import Question, examine
+from tests.ranges import reference
 
 FLOATS = ["F32", "F64", "F16", "BF16", "F8_E4M3", "F8_E5M2", "F8_E4M3FNUZ", "F8_E5M2FNUZ", "F8_E8M0"]
 OTHERS = ["I64", "I32", "I16", "I8", "U8", "U16", "U32", "BOOL", "C64", "C128"]
