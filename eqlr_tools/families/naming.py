@@ -1,0 +1,112 @@
+"""How a family's tensors correspond to the canonical parameters of an architecture (`eqlr_tools.networks`).
+
+A `Naming` is a function from a network's depth to a list of `Slot`s, one per tensor. It is used in both directions:
+to read a network as canonical parameters, and to write canonical parameters under the family's names. What differs
+besides the name is in the slot: the layout, the orientation, a factor, a constant to add.
+
+    canonical = scale * arranged(stored) + add
+
+where the constants of equalized layers (`Layer.scale`) come on top, from the family's rules, and not from here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from eqlr_tools.checkpoints.arranging import Arrangement, arrangement
+from eqlr_tools.scaling import Shape
+
+Role = Literal["generator", "discriminator"]
+MAX_LOG2_RESOLUTION = 12
+MAX_MAPPING_LAYERS = 32
+
+
+@dataclass(frozen=True)
+class Depth:
+    """What decides which tensors a network has. Their sizes follow from the tensors."""
+
+    resolution: int
+    mapping_layers: int = 0
+    labels: bool = False
+
+    @property
+    def blocks(self) -> list[int]:
+        """The resolutions above 4, in rising order."""
+        return [1 << log2 for log2 in range(3, self.resolution.bit_length())]
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor. `layout` says how the stored tensor (left) becomes the canonical one (right), see `arranging.py`.
+
+    `he` multiplies by 1 / sqrt(in * kernel): for demodulated weights that a family stores and applies unscaled.
+    `optional` tensors may be absent. A tensor that stands `outside` belongs to the network, but lies beside it.
+    """
+
+    canonical: str
+    stored: str
+    layout: str = ""
+    reverse: str = ""
+    scale: float = 1.0
+    add: float = 0.0
+    he: bool = False
+    optional: bool = False
+    outside: bool = False
+    sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
+
+    def arrangement(self, axes: int) -> Arrangement:
+        """From stored to canonical; `axes` is the rank, used where nothing but the name differs."""
+        same = " ".join("abcdefgh"[:axes])
+        return arrangement(self.layout or f"{same} -> {same}", self.reverse)
+
+    def factor(self, canonical_shape: Shape) -> float:
+        """What the slot itself multiplies by."""
+        return self.scale / math.sqrt(math.prod(canonical_shape[1:])) if self.he else self.scale
+
+
+Slots = Callable[[Depth], Iterable[Slot]]
+
+
+@dataclass(frozen=True)
+class Naming:
+    """The tensors of one kind of network in one family, and where a file of that family keeps such networks.
+
+    `place` and `ema_place` are paths in the tree, the last part being a prefix if it ends in a dot. `reads_only`
+    says why such files cannot be written, if they cannot.
+    """
+
+    architecture: str
+    role: Role
+    slots: Slots
+    place: tuple[str, ...]
+    ema_place: tuple[str, ...] = ()
+    reads_only: str = ""
+
+    def fit(self, names: Iterable[str]) -> Depth | None:
+        """The deepest network of this kind whose tensors are all among the names; None if there is none."""
+        there = set(names)
+        fitting = [r for r in (1 << n for n in range(2, MAX_LOG2_RESOLUTION)) if self._covers(Depth(r), there)]
+        if not fitting:
+            return None
+        depth = Depth(fitting[-1])
+        for layers in range(1, MAX_MAPPING_LAYERS):
+            for labels in (False, True):
+                candidate = Depth(depth.resolution, layers, labels)
+                if self._covers(candidate, there):
+                    depth = candidate
+        return depth
+
+    def _covers(self, depth: Depth, names: set[str]) -> bool:
+        return all(slot.stored in names for slot in self.slots(depth) if not slot.optional and not slot.outside)
+
+
+def same_name(slots: Callable[[Depth], Iterable[str]]) -> Slots:
+    """The slots of a layout that is the canonical one."""
+
+    def plain(depth: Depth) -> Iterator[Slot]:
+        return (Slot(name, name) for name in slots(depth))
+
+    return plain
