@@ -2,7 +2,7 @@
 
 An arrangement is written as two lists of axes, `h w i o -> o i h w`. On the left stands the tensor as it is, on the
 right what it becomes; `1` is an axis of length one that only one side has, and axes in parentheses are one axis in
-memory, the last of them fastest. Sizes inside parentheses on the left have to be given.
+memory, the last of them fastest. Where a size cannot be told from the shape, it is given: `(c h=4 w=4) z`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -27,11 +27,12 @@ Groups = tuple[tuple[str, ...], ...]
 
 @dataclass(frozen=True)
 class Arrangement:
-    """`left` and `right` name the axes; those in `reverse` run backwards on the other side."""
+    """`left` and `right` name the axes; those in `reverse` run backwards on the other side. `known` are sizes."""
 
     left: Groups
     right: Groups
     reverse: frozenset[str] = frozenset()
+    known: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @property
     def inverse(self) -> Arrangement:
@@ -42,11 +43,11 @@ class Arrangement:
         """True if the elements stay where they are in memory, so that only the shape changes."""
         return not self.reverse and _named(self.left) == _named(self.right)
 
-    def sizes(self, shape: tuple[int, ...], known: Mapping[str, int]) -> dict[str, int] | None:
+    def sizes(self, shape: tuple[int, ...]) -> dict[str, int] | None:
         """The length of each axis of a tensor of this shape on the left, or None if it cannot have this shape."""
         if len(shape) != len(self.left):
             return None
-        found = dict(known)
+        found = dict(self.known)
         for group, length in zip(self.left, shape, strict=True):
             free = [axis for axis in group if axis not in found]
             rest, remainder = divmod(length, math.prod(found.get(axis, 1) for axis in group) or 1)
@@ -54,6 +55,12 @@ class Arrangement:
                 return None
             found.update(dict.fromkeys(free, rest))
         return found
+
+    def then(self, other: Arrangement) -> Arrangement | None:
+        """Both, one after the other, as one; None if they see the tensor between them with other axes."""
+        if self.right != other.left:
+            return None
+        return Arrangement(self.left, other.right, self.reverse ^ other.reverse, {**self.known, **other.known})
 
     def shape(self, sizes: Mapping[str, int]) -> tuple[int, ...]:
         """The shape on the right."""
@@ -70,19 +77,35 @@ class Arrangement:
 
 @lru_cache(maxsize=256)
 def arrangement(text: str, reverse: str = "") -> Arrangement:
-    """Parse `h w i o -> o i h w`; `reverse` lists axes, as in "h w"."""
+    """Parse `h w i o -> o i h w`; `reverse` lists axes, as in "h w".
+
+    Axes are renamed to their number on the right, so that arrangements written with other letters fit together.
+    """
     left, _, right = text.partition("->")
-    return Arrangement(_groups(left), _groups(right), frozenset(reverse.split()))
+    axes = {axis: str(number) for number, axis in enumerate(_named(_groups(right)))}
+    known = {axes[axis]: int(size) for axis, size in re.findall(r"(\w+)=(\d+)", text)}
+    backwards = frozenset(axes[axis] for axis in reverse.split())
+    return Arrangement(_renamed(left, axes), _renamed(right, axes), backwards, known)
 
 
-def arranged(tensor: Tensor, how: Arrangement, known: Mapping[str, int]) -> Tensor:
+def identity(rank: int) -> Arrangement:
+    """The arrangement that changes nothing."""
+    axes = " ".join(f"a{number}" for number in range(rank))
+    return arrangement(f"{axes} -> {axes}")
+
+
+def arranged(tensor: Tensor, how: Arrangement) -> Tensor:
     """The tensor in its new order, lazily. Raises UnreadableError if its shape does not fit."""
-    sizes = how.sizes(tensor.shape, known)
+    sizes = how.sizes(tensor.shape)
     if sizes is None:
-        raise UnreadableError(f"{tensor.storage.source.name}: a tensor of shape {tensor.shape} does not fit {how.left}")
+        raise UnreadableError(
+            f"{tensor.storage.source.name}: a tensor of shape {tensor.shape} has not the {len(how.left)} axes "
+            "that its name promises",
+            hint="the network is a variant that eqlr has no names for",
+        )
     shape = how.shape(sizes)
     strides = contiguous_strides(shape)
-    if how.keeps_order and tensor.is_contiguous:
+    if how.keeps_order and (tensor.is_contiguous or shape == tensor.shape):
         return tensor if shape == tensor.shape else replace(tensor, shape=shape, strides=strides)
     storage = Storage(_ArrangedSource(tensor, how, sizes), 0, tensor.nbytes)
     return replace(tensor, storage=storage, shape=shape, strides=strides, offset=0)
@@ -105,7 +128,7 @@ class _ArrangedSource:
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         if self._bytes is None:
-            self._bytes = memoryview(self._how.apply(self._tensor.bits(), self._sizes).reshape(-1).view(np.uint8))
+            self._bytes = self._how.apply(self._tensor.bits(), self._sizes).reshape(-1).view(np.uint8).data
         buffer[:] = self._bytes[offset : offset + len(buffer)]
         if offset + len(buffer) >= self.size:
             self._bytes = None
@@ -117,11 +140,12 @@ class _ArrangedSource:
 
 
 def _groups(text: str) -> Groups:
-    found = re.findall(r"\(([^)]*)\)|(\S+)", text)
-    return tuple(
-        tuple(inside.split()) if inside else tuple(axis for axis in (single,) if axis not in ("1", "()"))
-        for inside, single in found
-    )
+    found = re.findall(r"\(([^)]+)\)|(\S+)", re.sub(r"=\d+", "", text))
+    return tuple(tuple(inside.split()) if inside else (single,) if single != "1" else () for inside, single in found)
+
+
+def _renamed(text: str, axes: Mapping[str, str]) -> Groups:
+    return tuple(tuple(axes[axis] for axis in group) for group in _groups(text))
 
 
 def _named(groups: Groups) -> list[str]:

@@ -9,6 +9,7 @@ Traps: `style_conv1.weight` (1,) is a noise strength and `constant_input.weight`
 """
 
 from eqlr_tools.families.family import Family, Rule, Signature, inferred_multiplier
+from eqlr_tools.families.rosinality_names import BASICSR
 from eqlr_tools.scaling import dense_fan_in, modulated_fan_in
 
 _GENERATOR = Signature(
@@ -57,6 +58,7 @@ FAMILY = Family(
     architecture="stylegan2",
     upstream="XPixelGroup/BasicSR",
     signatures=(_GENERATOR, _DISCRIMINATOR),
+    namings=BASICSR,
     rules=(
         *_DECODER_RULES,
         Rule(r"final_linear\.\d+\.weight", "linear", dense_fan_in, rank=(2,)),

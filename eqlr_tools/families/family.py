@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from eqlr_tools.families.naming import Naming
 from eqlr_tools.scaling import SQRT2, FanIn, Shape, he_constant
 
 BiasRule = Literal["plain", "lr_multiplier", "scale"]
@@ -142,6 +143,7 @@ class Family:
     keys_are_proof: bool = False
     advice: str = ""
     scales_output: bool = False
+    namings: tuple[Naming, ...] = ()
     extra: Callable[[View, str], list[Layer]] | None = field(default=None, compare=False)
 
     def answer(self, view: View) -> Verdict:

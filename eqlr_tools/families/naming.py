@@ -12,11 +12,11 @@ where the constants of equalized layers (`Layer.scale`) come on top, from the fa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Literal
 
-from eqlr_tools.checkpoints.arranging import Arrangement, arrangement
+from eqlr_tools.checkpoints.arranging import Arrangement, arrangement, identity
 from eqlr_tools.scaling import Shape
 
 Role = Literal["generator", "discriminator"]
@@ -43,7 +43,8 @@ class Slot:
     """One tensor. `layout` says how the stored tensor (left) becomes the canonical one (right), see `arranging.py`.
 
     `he` multiplies by 1 / sqrt(in * kernel): for demodulated weights that a family stores and applies unscaled.
-    `optional` tensors may be absent. A tensor that stands `outside` belongs to the network, but lies beside it.
+    `optional` tensors may be absent, `read_only` ones are not written. A tensor that stands `outside` belongs to the
+    network, but lies beside it in the file.
     """
 
     canonical: str
@@ -55,12 +56,11 @@ class Slot:
     he: bool = False
     optional: bool = False
     outside: bool = False
-    sizes: Mapping[str, int] = field(default_factory=dict, hash=False)
+    read_only: bool = False
 
-    def arrangement(self, axes: int) -> Arrangement:
-        """From stored to canonical; `axes` is the rank, used where nothing but the name differs."""
-        same = " ".join("abcdefgh"[:axes])
-        return arrangement(self.layout or f"{same} -> {same}", self.reverse)
+    def arrangement(self, rank: int) -> Arrangement:
+        """From stored to canonical; `rank` is used where nothing but the name differs."""
+        return arrangement(self.layout, self.reverse) if self.layout else identity(rank)
 
     def factor(self, canonical_shape: Shape) -> float:
         """What the slot itself multiplies by."""
@@ -93,20 +93,13 @@ class Naming:
             return None
         depth = Depth(fitting[-1])
         for layers in range(1, MAX_MAPPING_LAYERS):
-            for labels in (False, True):
-                candidate = Depth(depth.resolution, layers, labels)
-                if self._covers(candidate, there):
-                    depth = candidate
+            deeper = [Depth(depth.resolution, layers, labels) for labels in (False, True)]
+            depth = next((d for d in reversed(deeper) if self._has(d, than=depth) and self._covers(d, there)), depth)
         return depth
+
+    def _has(self, depth: Depth, than: Depth) -> bool:
+        """True if the deeper network has other tensors: not every kind of network has a mapping, or labels."""
+        return {slot.stored for slot in self.slots(depth)} != {slot.stored for slot in self.slots(than)}
 
     def _covers(self, depth: Depth, names: set[str]) -> bool:
         return all(slot.stored in names for slot in self.slots(depth) if not slot.optional and not slot.outside)
-
-
-def same_name(slots: Callable[[Depth], Iterable[str]]) -> Slots:
-    """The slots of a layout that is the canonical one."""
-
-    def plain(depth: Depth) -> Iterator[Slot]:
-        return (Slot(name, name) for name in slots(depth))
-
-    return plain

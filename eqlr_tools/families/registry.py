@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from eqlr_tools.families import (
     gfpgan_clean,
     rosinality_hook,
     rosinality_stylegan2,
+    stylegan2_plain,
     torch_parametrize,
 )
 from eqlr_tools.families.family import Family, Layer, Overrides, Verdict
@@ -36,6 +37,7 @@ FAMILIES: tuple[Family, ...] = (
     aladdin.STYLEGAN,
     fb_gan_zoo.FAMILY,
     rosinality_hook.FAMILY,
+    stylegan2_plain.FAMILY,
 )
 
 BY_ID = {family.id: family for family in FAMILIES}
@@ -67,7 +69,7 @@ class Recognition:
     """What a network was found to be, and what every family said about it.
 
     `layout` is the family whose names the network has; `family` is what its weights are: the same, or `plain` if
-    the layout is one of plain weights, or the weights were baked.
+    the layout is one of plain weights, or the weights were baked. `beside` are loose tensors next to the networks.
     """
 
     network: Network
@@ -77,6 +79,7 @@ class Recognition:
     verdicts: tuple[Verdict, ...]
     note: str = ""
     doubt: str = ""
+    beside: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def equalized(self) -> tuple[Layer, ...]:
@@ -97,6 +100,11 @@ def recognise(
 
     Raises AmbiguousError if several families claim the network, UsageError if the named one does not fit.
     """
+    found = _recognise(checkpoint, network, family, overrides or Overrides())
+    return replace(found, beside={str(path[0]): tensor for path, tensor in checkpoint.loose.items() if len(path) == 1})
+
+
+def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, overrides: Overrides) -> Recognition:
     view = NetworkView(network)
     verdicts = tuple(candidate.answer(view) for candidate in FAMILIES)
     matched = [verdict for verdict in verdicts if verdict.matched]
@@ -117,7 +125,7 @@ def recognise(
     if not matched:
         return _plain(network, view, verdicts, None, "")
     layout = BY_ID[matched[0].family]
-    layers = layout.layers(view, matched[0].prefix, overrides or Overrides())
+    layers = layout.layers(view, matched[0].prefix, overrides)
     if not layout.equalized:
         return _plain(network, view, verdicts, layout, layout.advice)
     done = _baked_by_us(checkpoint, network)

@@ -10,6 +10,7 @@ The mapping network (`style.N`) has lr_mul 0.01 by default, so its weights have 
 """
 
 from eqlr_tools.families.family import Family, Rule, Signature, inferred_multiplier
+from eqlr_tools.families.rosinality_names import ROSINALITY
 from eqlr_tools.scaling import dense_fan_in, modulated_fan_in
 
 GENERATOR = Signature(
@@ -31,6 +32,7 @@ FAMILY = Family(
     architecture="stylegan2",
     upstream="rosinality/stylegan2-pytorch",
     signatures=(GENERATOR, DISCRIMINATOR),
+    namings=ROSINALITY,
     rules=(
         Rule(
             r"style\.\d+\.weight",

@@ -163,7 +163,10 @@ def _applied(p: Parameters, x: NDArray, kernel: NDArray, upsample: bool) -> NDAr
 
 
 def _convolved(p: Parameters, layer: str, x: NDArray, *, stride: int = 1, padding: int = 0) -> NDArray:
-    return correlate(x, p[f"{layer}.weight"], stride=stride, padding=padding) + p[f"{layer}.bias"][:, None, None]
+    out: NDArray = (
+        correlate(x, p[f"{layer}.weight"], stride=stride, padding=padding) + p[f"{layer}.bias"][:, None, None]
+    )
+    return out
 
 
 def _per_channel(p: Parameters, block: str) -> NDArray:

@@ -1,0 +1,193 @@
+"""StyleGAN2 as NVIDIA, genforce and eqlr itself name it, against the canonical names of `networks/stylegan2.py`.
+
+nvidia-stylegan2-ada   `synthesis.b8.conv0.affine`; up-convolutions are true convolutions, so both kernel axes run
+                       backwards; demodulated weights are stored and applied without a constant
+nvidia-stylegan2-tf    `G_synthesis/8x8/Conv0_up/mod_weight`; (height, width, in, out); styles without their 1
+genforce-stylegan2     `synthesis.layer1.style`; correlated kernels; styles without their 1; filters times 4
+stylegan2-plain        the canonical names, as `eqlr convert --to plain` writes them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from eqlr_tools.families.naming import Depth, Naming, Slot
+
+ARCHITECTURE = "stylegan2"
+_NO_PICKLE = "its files are pickles of TensorFlow networks, which eqlr reads but does not write"
+
+
+def _dense(canonical: str, stored: str) -> Iterator[Slot]:
+    yield Slot(f"{canonical}.weight", f"{stored}.weight")
+    yield Slot(f"{canonical}.bias", f"{stored}.bias")
+
+
+def _mapping(depth: Depth, dense: str = "mapping.fc{}") -> Iterator[Slot]:
+    for i in range(depth.mapping_layers):
+        yield from _dense(f"mapping.fc{i}", dense.format(i))
+
+
+# eqlr's own names
+
+
+def plain_generator(depth: Depth) -> Iterator[Slot]:
+    if depth.labels:
+        yield from _dense("mapping.label", "mapping.label")
+    yield from _mapping(depth)
+    yield Slot("mapping.w_avg", "mapping.w_avg", optional=True)
+    yield Slot("synthesis.const", "synthesis.const")
+    for resolution in (4, *depth.blocks):
+        for name in ("conv0", "conv1", "torgb")[resolution == 4 :]:
+            layer = f"synthesis.b{resolution}.{name}"
+            yield from _dense(layer, layer)
+            yield from _dense(f"{layer}.style", f"{layer}.style")
+            if name != "torgb":
+                yield Slot(f"{layer}.noise_strength", f"{layer}.noise_strength", optional=True)
+                yield Slot(f"{layer}.noise", f"{layer}.noise", optional=True)
+    yield Slot("fir", "fir", optional=True)
+
+
+def plain_discriminator(depth: Depth) -> Iterator[Slot]:
+    if depth.labels:
+        yield from _dense("mapping.label", "mapping.label")
+    yield from _mapping(depth)
+    yield from _dense(f"b{depth.resolution}.fromrgb", f"b{depth.resolution}.fromrgb")
+    for resolution in reversed(depth.blocks):
+        yield from _dense(f"b{resolution}.conv0", f"b{resolution}.conv0")
+        yield from _dense(f"b{resolution}.conv1", f"b{resolution}.conv1")
+        yield Slot(f"b{resolution}.skip.weight", f"b{resolution}.skip.weight")
+    for layer in ("b4.conv", "b4.fc", "b4.out"):
+        yield from _dense(layer, layer)
+    yield Slot("fir", "fir", optional=True)
+
+
+# NVlabs/stylegan2-ada-pytorch
+
+
+def ada_generator(depth: Depth) -> Iterator[Slot]:
+    if depth.labels:
+        yield from _dense("mapping.label", "mapping.embed")
+    yield from _mapping(depth)
+    yield Slot("mapping.w_avg", "mapping.w_avg", optional=True)
+    yield Slot("synthesis.const", "synthesis.b4.const")
+    for resolution in (4, *depth.blocks):
+        block = f"synthesis.b{resolution}"
+        yield Slot("fir", f"{block}.resample_filter", optional=True)
+        for name in ("conv0", "conv1")[resolution == 4 :]:
+            reverse = "h w" if name == "conv0" else ""
+            layer = f"{block}.{name}"
+            yield Slot(f"{layer}.weight", f"{layer}.weight", "o i h w -> o i h w", reverse, he=True)
+            yield Slot(f"{layer}.bias", f"{layer}.bias")
+            yield from _dense(f"{layer}.style", f"{layer}.affine")
+            yield Slot(f"{layer}.noise_strength", f"{layer}.noise_strength", optional=True)
+            yield Slot(f"{layer}.noise", f"{layer}.noise_const", optional=True)
+            yield Slot("fir", f"{layer}.resample_filter", optional=True)
+        yield from _dense(f"{block}.torgb", f"{block}.torgb")
+        yield from _dense(f"{block}.torgb.style", f"{block}.torgb.affine")
+
+
+def ada_discriminator(depth: Depth) -> Iterator[Slot]:
+    for slot in plain_discriminator(depth):
+        if slot.canonical.startswith("mapping.label"):
+            yield Slot(slot.canonical, slot.canonical.replace("label", "embed"))
+        elif slot.canonical != "fir":
+            yield slot
+    top = f"b{depth.resolution}"
+    layers = [f"b{r}{part}" for r in depth.blocks for part in ("", ".conv0", ".conv1", ".skip")]
+    for layer in (f"{top}.fromrgb", *layers, "b4.conv"):
+        yield Slot("fir", f"{layer}.resample_filter", optional=True)
+
+
+# NVlabs/stylegan2 and stylegan2-ada (TensorFlow)
+
+
+def _tf_dense(canonical: str, stored: str) -> Iterator[Slot]:
+    yield Slot(f"{canonical}.weight", f"{stored}/weight", "i o -> o i")
+    yield Slot(f"{canonical}.bias", f"{stored}/bias")
+
+
+def _tf_conv(canonical: str, stored: str) -> Iterator[Slot]:
+    yield Slot(f"{canonical}.weight", f"{stored}/weight", "h w i o -> o i h w")
+    yield Slot(f"{canonical}.bias", f"{stored}/bias")
+
+
+def _tf_styled(canonical: str, stored: str) -> Iterator[Slot]:
+    yield from _tf_conv(canonical, stored)
+    yield Slot(f"{canonical}.style.weight", f"{stored}/mod_weight", "i o -> o i")
+    yield Slot(f"{canonical}.style.bias", f"{stored}/mod_bias", add=1.0)
+
+
+def tf_generator(depth: Depth) -> Iterator[Slot]:
+    if depth.labels:
+        yield from _tf_dense("mapping.label", "G_mapping/LabelEmbed")
+    for i in range(depth.mapping_layers):
+        yield from _tf_dense(f"mapping.fc{i}", f"G_mapping/Dense{i}")
+    yield Slot("mapping.w_avg", "dlatent_avg", optional=True)
+    yield Slot("synthesis.const", "G_synthesis/4x4/Const/const", "1 c h w -> c h w")
+    for index, resolution in enumerate((4, *depth.blocks)):
+        block, stored = f"synthesis.b{resolution}", f"G_synthesis/{resolution}x{resolution}"
+        layers = {"conv0": "Conv0_up", "conv1": "Conv1"} if resolution > 4 else {"conv1": "Conv"}
+        for number, (name, theirs) in enumerate(layers.items()):
+            yield from _tf_styled(f"{block}.{name}", f"{stored}/{theirs}")
+            yield Slot(f"{block}.{name}.noise_strength", f"{stored}/{theirs}/noise_strength", optional=True)
+            noise = max(2 * index - 1, 0) + number
+            yield Slot(f"{block}.{name}.noise", f"G_synthesis/noise{noise}", "1 1 h w -> h w", optional=True)
+        yield from _tf_styled(f"{block}.torgb", f"{stored}/ToRGB")
+
+
+def tf_discriminator(depth: Depth) -> Iterator[Slot]:
+    if depth.labels:
+        yield from _tf_dense("mapping.label", "LabelEmbed")
+    for i in range(depth.mapping_layers):
+        yield from _tf_dense(f"mapping.fc{i}", f"Mapping{i}")
+    yield from _tf_conv(f"b{depth.resolution}.fromrgb", f"{depth.resolution}x{depth.resolution}/FromRGB")
+    for resolution in reversed(depth.blocks):
+        block, stored = f"b{resolution}", f"{resolution}x{resolution}"
+        yield from _tf_conv(f"{block}.conv0", f"{stored}/Conv0")
+        yield from _tf_conv(f"{block}.conv1", f"{stored}/Conv1_down")
+        yield Slot(f"{block}.skip.weight", f"{stored}/Skip/weight", "h w i o -> o i h w")
+    yield from _tf_conv("b4.conv", "4x4/Conv")
+    yield from _tf_dense("b4.fc", "4x4/Dense0")
+    yield from _tf_dense("b4.out", "Output")
+
+
+# genforce/genforce
+
+
+def genforce_generator(depth: Depth) -> Iterator[Slot]:
+    yield from _mapping(depth, "mapping.dense{}")
+    yield Slot("mapping.w_avg", "truncation.w_avg", optional=True)
+    yield Slot("synthesis.const", "synthesis.early_layer.const", "1 c h w -> c h w")
+    for index, resolution in enumerate((4, *depth.blocks)):
+        block = f"synthesis.b{resolution}"
+        for number, name in ((0, "conv0"), (1, "conv1"))[resolution == 4 :]:
+            layer = f"synthesis.layer{2 * index - 1 + number}"
+            yield from _genforce_styled(f"{block}.{name}", layer)
+            yield Slot(f"{block}.{name}.noise_strength", f"{layer}.noise_strength", optional=True)
+            yield Slot(f"{block}.{name}.noise", f"{layer}.noise", "1 1 h w -> h w", optional=True)
+            if name == "conv0":
+                yield Slot("fir", f"{layer}.filter.kernel", "1 1 h w -> h w", "h w", scale=0.25, optional=True)
+        yield from _genforce_styled(f"{block}.torgb", f"synthesis.output{index}")
+    if depth.blocks:
+        yield Slot("fir", "synthesis.upsample.kernel", "1 1 h w -> h w", "h w", scale=0.25, optional=True)
+
+
+def _genforce_styled(canonical: str, stored: str) -> Iterator[Slot]:
+    yield from _dense(canonical, stored)
+    yield Slot(f"{canonical}.style.weight", f"{stored}.style.weight")
+    yield Slot(f"{canonical}.style.bias", f"{stored}.style.bias", add=1.0)
+
+
+PLAIN = (
+    Naming(ARCHITECTURE, "generator", plain_generator, ("generator",), ("generator_ema",)),
+    Naming(ARCHITECTURE, "discriminator", plain_discriminator, ("discriminator",)),
+)
+NVIDIA_ADA = (
+    Naming(ARCHITECTURE, "generator", ada_generator, ("G",), ("G_ema",)),
+    Naming(ARCHITECTURE, "discriminator", ada_discriminator, ("D",)),
+)
+NVIDIA_TF = (
+    Naming(ARCHITECTURE, "generator", tf_generator, ("G",), ("Gs",), reads_only=_NO_PICKLE),
+    Naming(ARCHITECTURE, "discriminator", tf_discriminator, ("D",), reads_only=_NO_PICKLE),
+)
+GENFORCE = (Naming(ARCHITECTURE, "generator", genforce_generator, ("generator",), ("generator_smooth",)),)

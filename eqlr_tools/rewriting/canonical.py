@@ -1,0 +1,131 @@
+"""A recognised network seen as the canonical parameters of its architecture, whatever its family calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from eqlr_tools.checkpoints.arranging import arranged
+from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.families.family import Family, Layer
+from eqlr_tools.families.naming import Depth, Naming, Slot
+from eqlr_tools.families.registry import Recognition
+
+_AVERAGES = ("ema", "smooth", "avg", "shadow", "running", "average")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One stored tensor and how it becomes a canonical one: arranged, times `scale`, plus `add`."""
+
+    slot: Slot
+    stored: str
+    raw: Tensor
+    tensor: Tensor
+    scale: float
+
+    @property
+    def add(self) -> float:
+        return self.slot.add
+
+
+@dataclass(frozen=True)
+class CanonicalNetwork:
+    """`parts` by canonical name. `copies` are further tensors that hold what a part holds (filters, mostly)."""
+
+    recognition: Recognition
+    family: Family
+    naming: Naming
+    depth: Depth
+    parts: Mapping[str, Part]
+    copies: tuple[Part, ...] = ()
+    leftover: tuple[str, ...] = ()
+    lr_multiplier: float | None = None
+
+    @property
+    def is_average(self) -> bool:
+        """True for an exponential moving average of a generator's weights, going by its name."""
+        name = self.recognition.network.name
+        return name == "Gs" or any(word in name.lower() for word in _AVERAGES)
+
+    def values(self, name: str) -> np.ndarray:
+        """A canonical parameter in float64."""
+        part = self.parts[name]
+        values: np.ndarray = part.tensor.values().astype(np.float64) * part.scale + part.add
+        return values
+
+
+@dataclass
+class _Reading:
+    parts: dict[str, Part] = field(default_factory=dict)
+    copies: list[Part] = field(default_factory=list)
+    used: set[str] = field(default_factory=set)
+
+
+def canonical_network(recognition: Recognition) -> CanonicalNetwork | None:
+    """The network as canonical parameters, or None if its family is no known architecture, or it is no whole one."""
+    family = recognition.layout
+    if family is None:
+        return None
+    prefix = next(verdict.prefix for verdict in recognition.verdicts if verdict.family == family.id)
+    tensors = {name[len(prefix) :]: t for name, t in recognition.network.tensors.items() if name.startswith(prefix)}
+    for naming in family.namings:
+        depth = naming.fit(tensors)
+        if depth is None:
+            continue
+        reading = _read(recognition, naming, depth, tensors, prefix)
+        leftover = tuple(name for name in recognition.network.tensors if name not in reading.used)
+        multiplier = _mapping_multiplier(recognition, reading.parts)
+        parts, copies = reading.parts, tuple(reading.copies)
+        return CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, multiplier)
+    return None
+
+
+def beside_names(recognition: Recognition, name: str) -> tuple[str, str]:
+    """Under which names a tensor of a network may stand beside it: first the network's own, then the common one."""
+    return f"{name}_{recognition.network.name}", name
+
+
+def _read(
+    recognition: Recognition, naming: Naming, depth: Depth, tensors: Mapping[str, Tensor], prefix: str
+) -> _Reading:
+    scales = stored_scales(recognition.equalized)
+    reading = _Reading()
+    for slot in naming.slots(depth):
+        raw, stored = tensors.get(slot.stored), prefix + slot.stored
+        if raw is None and slot.outside:
+            beside = (recognition.beside.get(name) for name in beside_names(recognition, slot.stored))
+            raw, stored = next((tensor for tensor in beside if tensor is not None), None), slot.stored
+        if raw is None:
+            continue
+        tensor = arranged(raw, slot.arrangement(len(raw.shape)))
+        scale = scales.get(stored, 1.0) * slot.factor(tensor.shape)
+        part = Part(slot, stored, raw, tensor, scale)
+        reading.used.add(stored)
+        if slot.canonical in reading.parts:
+            reading.copies.append(part)
+        else:
+            reading.parts[slot.canonical] = part
+    return reading
+
+
+def stored_scales(layers: Sequence[Layer]) -> dict[str, float]:
+    """The constant of every scaled tensor, biases included, by its stored name."""
+    weights = {layer.weight: layer.scale or 1.0 for layer in layers}
+    return weights | {layer.bias: layer.bias_scale for layer in layers if layer.bias}
+
+
+def _mapping_multiplier(recognition: Recognition, parts: Mapping[str, Part]) -> float | None:
+    """The learning-rate multiplier of the mapping network, if the file or its family says."""
+    weights = {part.stored for name, part in parts.items() if name.startswith("mapping.fc")}
+    return next((layer.lr_multiplier for layer in recognition.equalized if layer.weight in weights), None)
+
+
+def relaid(part: Part, target: Slot) -> Tensor:
+    """A stored tensor of one family in the layout of another's slot."""
+    there = part.slot.arrangement(len(part.raw.shape))
+    back = target.arrangement(len(part.tensor.shape)).inverse
+    how = there.then(back)
+    return arranged(part.raw, how) if how else arranged(part.tensor, back)
