@@ -52,7 +52,7 @@ def plan_equalize(
         chosen = _choose(recognition, selection, to)
         if chosen.layers:
             notes.append(f"network {network.name}: {len(chosen.layers)} layers by {chosen.how}")
-            baked.pop(network.name, None)
+            _forget_baked(baked, network.name, chosen.layers)
         else:
             reasons.append(f"network {network.name}: no layer qualifies")
         notes += [f"{network.name}.{name} is left as it is: {reason}" for name, reason in chosen.skipped]
@@ -71,6 +71,14 @@ def plan_equalize(
     if source.optimizers:
         notes.append("optimizer state is carried over unchanged; it belongs to the plain weights")
     return build_plan("equalize", source, target, to, edits, {"baked": baked}, [*reasons, *notes])
+
+
+def _forget_baked(baked: dict[str, Any], network: str, layers: list[Layer]) -> None:
+    """Strike layers that are equalized again from the record of what was baked."""
+    record = baked.pop(network, None)
+    left = set(record["weights"]) - {layer.baked_weight for layer in layers} if record else set()
+    if record and left:
+        baked[network] = {**record, "weights": sorted(left)}
 
 
 def _choose(recognition: Recognition, selection: Selection, to: str) -> _Chosen:
