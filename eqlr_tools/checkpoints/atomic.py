@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from eqlr_tools.checkpoints.remote import is_remote
 from eqlr_tools.errors import OutputError
 
 try:
@@ -30,7 +31,7 @@ def check_target(target: Path, sources: tuple[Path, ...], force: bool) -> None:
     if target.is_dir():
         raise OutputError(f"{target}: is a directory", hint="name a file inside it")
     if target.exists():
-        if any(source.exists() and os.path.samefile(target, source) for source in sources):
+        if any(not is_remote(source) and source.exists() and os.path.samefile(target, source) for source in sources):
             raise OutputError(f"{target}: source and target are the same file", hint="name another target")
         if not force:
             raise OutputError(f"{target}: already exists", hint="--force replaces it, after verification")

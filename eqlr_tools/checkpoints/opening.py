@@ -15,8 +15,9 @@ from eqlr_tools.checkpoints.provenance import (
     restore_aliases,
     restore_tree,
 )
+from eqlr_tools.checkpoints.remote import is_folder, is_remote, locate, open_source
 from eqlr_tools.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
-from eqlr_tools.checkpoints.sources import FileSource, Source
+from eqlr_tools.checkpoints.sources import Source
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.torch_export import looks_like_export, read_torch_export
 from eqlr_tools.checkpoints.torch_files import (
@@ -52,16 +53,17 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises UnreadableError, naming the file and the reason, for anything that is not a readable checkpoint.
     """
-    path = Path(path)
-    if path.is_dir():
+    path = locate(path)
+    if is_folder(path):
         return _open_directory(path)
-    if not path.exists():
+    # Of a remote file the store answers for itself, with its first request.
+    if not is_remote(path) and not path.exists():
         raise UnreadableError(f"{path}: no such file", hint="check the path")
-    if not path.is_file():
+    if not is_remote(path) and not path.is_file():
         raise UnreadableError(f"{path}: not a regular file")
     if path.name.endswith(INDEX_SUFFIX):
         return _open_index(path)
-    source = FileSource(path)
+    source = open_source(path)
     if source.size == 0:
         raise UnreadableError(f"{path}: the file is empty", hint="the download or the save failed; get it again")
     return _open_file(path, source)
@@ -144,7 +146,7 @@ def _open_directory(path: Path) -> Checkpoint:
 
 def _open_index(path: Path) -> Checkpoint:
     """A Hugging Face style index: {"weight_map": {tensor: shard file}, "metadata": {…}}."""
-    index = _json(FileSource(path), path)
+    index = _json(open_source(path), path)
     weight_map = index.get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise UnreadableError(f"{path}: an index without a weight_map", hint="name the checkpoint file itself")
@@ -164,7 +166,7 @@ def _open_index(path: Path) -> Checkpoint:
 def shard_names(index: Path) -> set[str]:
     """The files that an index lists; none if it is no index."""
     try:
-        weight_map = _json(FileSource(index), index).get("weight_map")
+        weight_map = _json(open_source(index), index).get("weight_map")
     except UnreadableError:
         return set()
     return {str(name) for name in weight_map.values()} if isinstance(weight_map, dict) else set()

@@ -7,6 +7,7 @@ format they are members `<archive>/data/<key>`, stored uncompressed; in the olde
 from __future__ import annotations
 
 import zipfile
+from functools import cached_property
 from typing import Any, BinaryIO, cast
 
 from eqlr_tools.checkpoints.dtypes import DType
@@ -53,12 +54,12 @@ class ZipReader:
         if info.flag_bits & 1:
             raise UnreadableError(f"{self.source.name}: member {name!r} is encrypted")
         if info.compress_type == zipfile.ZIP_STORED:
-            if info.compress_size != info.file_size:
+            if info.compress_size != info.file_size or info.header_offset + info.file_size > self.source.size:
                 raise UnreadableError(f"{self.source.name}: member {name!r} lies about its size")
-            return SliceSource(self.source, self._data_start(info), info.file_size)
+            return _StoredMember(self, info)
         return self._inflated(info)
 
-    def _data_start(self, info: zipfile.ZipInfo) -> int:
+    def data_start(self, info: zipfile.ZipInfo) -> int:
         head = self.source.read(info.header_offset, _LOCAL_HEADER_BYTES)
         if head[:4] != b"PK\x03\x04":
             raise UnreadableError(f"{self.source.name}: member {info.filename!r} is not where the archive says")
@@ -76,6 +77,26 @@ class ZipReader:
         if len(data) != info.file_size:
             raise UnreadableError(f"{self.source.name}: member {info.filename!r} lies about its size")
         return MemorySource(self.source.name, data)
+
+
+class _StoredMember:
+    """An uncompressed member. Where its data begins stands in a header of its own, read when the data is wanted."""
+
+    def __init__(self, archive: ZipReader, info: zipfile.ZipInfo) -> None:
+        self._archive = archive
+        self._info = info
+        self.name = archive.source.name
+        self.size = info.file_size
+
+    @cached_property
+    def _data(self) -> SliceSource:
+        return SliceSource(self._archive.source, self._archive.data_start(self._info), self.size)
+
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        self._data.readinto(offset, buffer)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return self._data.read(offset, length)
 
 
 def read_bare_pickle(source: Source) -> Any:

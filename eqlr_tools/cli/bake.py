@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def bake(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A checkpoint with equalized layers.")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint with equalized layers.")],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
     network: options.Network = None,
     family: options.Family = None,

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 def equalize(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A checkpoint with plain layers.")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint with plain layers.")],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
     to: Annotated[
         str, typer.Option("--to", metavar="FAMILY", help="Whose names to write; the default stores the constants.")

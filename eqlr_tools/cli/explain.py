@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def explain(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A checkpoint.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A checkpoint.")],
     network: options.Network = None,
     family: options.Family = None,
     gain: options.Gain = None,

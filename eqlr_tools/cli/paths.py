@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 from pathlib import Path
 
+from eqlr_tools.checkpoints.remote import is_folder, is_remote, locate
 from eqlr_tools.errors import NothingMatchedError
 
 
@@ -15,8 +16,10 @@ def checkpoints_under(arguments: list[str]) -> list[Path]:
     """
     found: list[Path] = []
     for argument in arguments:
-        path = Path(argument)
-        if path.is_dir():
+        path = locate(argument)
+        if is_remote(path):
+            found += _remote(argument, path)
+        elif path.is_dir():
             found += _in_directory(path)
         elif not path.exists() and glob.has_magic(argument):
             found += [Path(name) for name in sorted(glob.glob(argument, recursive=True)) if Path(name).is_file()]
@@ -28,6 +31,15 @@ def checkpoints_under(arguments: list[str]) -> list[Path]:
             hint="eqlr looks for .safetensors, .pt, .pth, .pth.tar, .ckpt, .bin, .model and .pkl files",
         )
     return list(dict.fromkeys(found))
+
+
+def _remote(argument: str, path: Path) -> list[Path]:
+    """A remote glob or folder, listed by its store; anything else is one file."""
+    if glob.has_magic(argument):
+        base, _, pattern = argument.partition("*")
+        folder, _, start = base.rpartition("/")
+        return sorted((p for p in locate(folder).glob(f"{start}*{pattern}") if p.is_file()), key=str)
+    return _in_directory(path) if is_folder(path) else [path]
 
 
 def _in_directory(directory: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,8 +18,8 @@ def register(app: typer.Typer) -> None:
 
 
 def verify(
-    first: Annotated[Path, typer.Argument(metavar="A", help="A checkpoint.")],
-    second: Annotated[Path, typer.Argument(metavar="B", help="Another one.")],
+    first: Annotated[str, typer.Argument(metavar="A", help="A checkpoint.")],
+    second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
     network: options.Network = None,
     family: options.Family = None,
     gain: options.Gain = None,
@@ -51,5 +50,5 @@ def verify(
     right = recognise_all(b, Selection(networks=tuple(theirs)))
     with progress("verify", sum(t.nbytes for r in left for t in r.network.tensors.values()), quiet=quiet) as advance:
         result = compare(left, right, tolerance_ulp=max_ulp, progress=advance)
-    emit(verify_report(first, second, result), format, output, force=force)
+    emit(verify_report(a.path, b.path, result), format, output, force=force)
     return 0 if result.passed else 1
