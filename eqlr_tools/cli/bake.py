@@ -29,6 +29,8 @@ def bake(
     fan_in: options.FanInOption = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
+    keep_trajectory: options.KeepTrajectory = False,
+    drop_optimizer: options.DropOptimizer = False,
     format: options.FormatOption = Format.table,
     output: options.Output = None,
     force: options.Force = False,
@@ -38,13 +40,15 @@ def bake(
 ) -> None:
     """Fold the run-time constants into the weights, so that plain layers compute the same function.
 
-    Everything else in the file is carried over. The result is read back and compared before it gets its name;
-    the source is never changed.
+    Optimizer state is converted with its weights, everything else is carried over. The result is read back and
+    compared before it gets its name; the source is never changed.
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.rewrite import carry_out
     from eqlr_tools.rewriting.bake import plan_bake
+    from eqlr_tools.rewriting.optimizer import OptimizerOptions
 
     chosen = options.selection(network, family, gain, lr_multiplier, fan_in, include, exclude)
-    plan = plan_bake(open_checkpoint(source), target, chosen)
+    optimizers = OptimizerOptions(keep_trajectory, drop_optimizer)
+    plan = plan_bake(open_checkpoint(source), target, chosen, optimizers=optimizers)
     carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)

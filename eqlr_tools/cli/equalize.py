@@ -34,6 +34,8 @@ def equalize(
     fan_in: options.FanInOption = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
+    keep_trajectory: options.KeepTrajectory = False,
+    drop_optimizer: options.DropOptimizer = False,
     format: options.FormatOption = Format.table,
     output: options.Output = None,
     force: options.Force = False,
@@ -44,12 +46,14 @@ def equalize(
     """Divide plain weights by their He constants and store the constants beside them.
 
     Linear, convolution and transposed convolution weights are taken; embeddings, norms and buffers never. The
-    effective weights stay the same to 1 ulp, with --exact to the bit.
+    effective weights stay the same to 1 ulp, with --exact to the bit. Optimizer state is converted along.
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.rewrite import carry_out
     from eqlr_tools.rewriting.equalize import plan_equalize
+    from eqlr_tools.rewriting.optimizer import OptimizerOptions
 
     chosen = options.selection(network, None, gain, lr_multiplier, fan_in, include, exclude)
-    plan = plan_equalize(open_checkpoint(source), target, chosen, to=to, exact=exact)
+    optimizers = OptimizerOptions(keep_trajectory, drop_optimizer)
+    plan = plan_equalize(open_checkpoint(source), target, chosen, to=to, exact=exact, optimizers=optimizers)
     carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)

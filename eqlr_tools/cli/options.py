@@ -45,6 +45,13 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option("--exclude", metavar="GLOB", help="Not layers whose name matches. Repeatable.")
 ]
+KeepTrajectory = Annotated[
+    bool,
+    typer.Option(
+        "--keep-trajectory", help="Give each layer the lr, eps and decay with which training goes on exactly as before."
+    ),
+]
+DropOptimizer = Annotated[bool, typer.Option("--drop-optimizer", help="Leave the optimizer state out.")]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to show the result.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the result there instead of to stdout.")

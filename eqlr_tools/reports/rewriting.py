@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, shape_text
+from eqlr_tools.rewriting.optimizer import LearningRate
 from eqlr_tools.rewriting.plan import Plan, Step
 from eqlr_tools.rewriting.verify import Comparison, Verification
 
@@ -18,6 +20,17 @@ _STEPS = [
     Column("factor", 1),
     Column("dtype", 4, right=False),
     Column("shape", 5),
+]
+_RATES = [
+    Column("optimizer", 2, right=False),
+    Column("network", 4, right=False),
+    Column("parameter", right=False),
+    Column("algorithm", 3, right=False),
+    Column("factor", 5),
+    Column("lr before", 1),
+    Column("lr to keep pace", 1),
+    Column("lr written", 1),
+    Column("step is now", 0),
 ]
 _COMPARISONS = [
     Column("network", 2, right=False),
@@ -40,6 +53,7 @@ def plan_report(plan: Plan, verification: Verification | None) -> Report:
         "steps": [_step_json(step) for step in plan.steps],
         "dropped": [{"network": drop.network, "tensor": drop.tensor, "reason": drop.reason} for drop in plan.dropped],
         "notes": list(plan.notes),
+        "learning_rates": [{**vars(rate), "step_ratio": rate.step_ratio} for rate in plan.rates],
         "verified": verification_json(verification) if verification else None,
     }
     lines = [_summary(plan), *(f"note: {note}" for note in plan.notes)]
@@ -49,7 +63,9 @@ def plan_report(plan: Plan, verification: Verification | None) -> Report:
         lines.append("dry run: nothing was written")
     table = Table(_STEPS, [_step_row(step) for step in plan.steps])
     changes = Table(_STEPS, [row for row in table.rows if row[0] != "copy"])
-    return Report("eqlr.plan/1", content, [table], lines, brief=[] if verification else [changes])
+    rates = [Table(_RATES, [_rate_row(rate) for rate in plan.rates], "learning rates", _rates_footer(plan))]
+    shown = ([] if verification else [changes]) + (rates if plan.rates else [])
+    return Report("eqlr.plan/1", content, [table, *rates], lines, brief=shown)
 
 
 def verify_report(first: Path, second: Path, verification: Verification) -> Report:
@@ -107,6 +123,30 @@ def _step_json(step: Step) -> dict[str, Any]:
 def _step_row(step: Step) -> list[Cell]:
     factor = None if step.factor == 1.0 else step.factor
     return [step.action, step.network, step.source, step.target, factor, step.dtype, shape_text(step.shape)]
+
+
+def _rate_row(rate: LearningRate) -> list[Cell]:
+    ratio = f"{figure(rate.step_ratio)}×"
+    return [
+        rate.optimizer,
+        rate.network,
+        rate.parameter,
+        rate.algorithm,
+        rate.factor,
+        rate.before,
+        rate.needed,
+        rate.written,
+        ratio,
+    ]
+
+
+def _rates_footer(plan: Plan) -> list[str]:
+    if all(math.isclose(rate.step_ratio, 1.0) for rate in plan.rates):
+        return ["one group per constant: with exact arithmetic, training goes on as it would have"]
+    return [
+        "moments are converted, learning rates are as they were: a step moves a layer that many times as far as "
+        "before; --keep-trajectory writes the rates to keep pace"
+    ]
 
 
 def _worst_first(comparisons: Sequence[Comparison]) -> list[Comparison]:

@@ -9,15 +9,20 @@ from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.errors import AmbiguousError, NothingMatchedError, UnreadableError
 from eqlr_tools.families.family import Layer
 from eqlr_tools.families.registry import Recognition
-from eqlr_tools.rewriting.plan import Edit, Plan, build_plan, network_path
+from eqlr_tools.rewriting.edits import Edit, network_path
+from eqlr_tools.rewriting.optimizer import OptimizerOptions
+from eqlr_tools.rewriting.plan import Plan, build_plan
 from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all
 
 
-def plan_bake(source: Checkpoint, target: Path, selection: Selection) -> Plan:
+def plan_bake(
+    source: Checkpoint, target: Path, selection: Selection, *, optimizers: OptimizerOptions | None = None
+) -> Plan:
     """Plan the bake of all selected networks that are equalized; everything else is copied.
 
-    Raises NothingMatchedError if no layer is equalized, AmbiguousError if a network may have been baked before.
+    Optimizer states are converted along, as `optimizers` says. Raises NothingMatchedError if no layer is equalized,
+    AmbiguousError if a network may have been baked before.
     """
     recognitions = recognise_all(source, selection)
     _refuse_doubt(source, recognitions)
@@ -37,13 +42,8 @@ def plan_bake(source: Checkpoint, target: Path, selection: Selection) -> Plan:
         baked[network.name] = {"family": recognition.family, "weights": sorted(set(weights))}
     if not edits:
         raise _nothing(source, recognitions)
-    if source.optimizers:
-        notes.append(
-            "optimizer state is carried over unchanged; it belongs to the equalized weights, "
-            "so training should go on from the source file"
-        )
     families = sorted({recognition.family for recognition in recognitions if recognition.equalized})
-    return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes)
+    return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes, optimizers)
 
 
 def _chosen(recognition: Recognition, selection: Selection) -> list[Layer]:

@@ -15,7 +15,9 @@ from eqlr_tools.errors import NothingMatchedError, UsageError
 from eqlr_tools.families.family import Layer
 from eqlr_tools.families.plain import equalizable_layers
 from eqlr_tools.families.registry import NetworkView, Recognition, family_named
-from eqlr_tools.rewriting.plan import Edit, Plan, build_plan, network_path
+from eqlr_tools.rewriting.edits import Edit, network_path
+from eqlr_tools.rewriting.optimizer import OptimizerOptions
+from eqlr_tools.rewriting.plan import Plan, build_plan
 from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all
 from eqlr_tools.scaling import nearest_power_of_two
@@ -31,7 +33,13 @@ class _Chosen:
 
 
 def plan_equalize(
-    source: Checkpoint, target: Path, selection: Selection, *, to: str = DEFAULT_TARGET, exact: bool = False
+    source: Checkpoint,
+    target: Path,
+    selection: Selection,
+    *,
+    to: str = DEFAULT_TARGET,
+    exact: bool = False,
+    optimizers: OptimizerOptions | None = None,
 ) -> Plan:
     """Plan to equalize the selected plain networks.
 
@@ -68,9 +76,7 @@ def plan_equalize(
             f"{source.path}: nothing to equalize: {'; '.join(reasons)}",
             hint="--include GLOB names the layers; eqlr explain lists them",
         )
-    if source.optimizers:
-        notes.append("optimizer state is carried over unchanged; it belongs to the plain weights")
-    return build_plan("equalize", source, target, to, edits, {"baked": baked}, [*reasons, *notes])
+    return build_plan("equalize", source, target, to, edits, {"baked": baked}, [*reasons, *notes], optimizers)
 
 
 def _forget_baked(baked: dict[str, Any], network: str, layers: list[Layer]) -> None:

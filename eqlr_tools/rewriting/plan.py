@@ -11,30 +11,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
+from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.globals import Record
 from eqlr_tools.checkpoints.outputs import Output, flat_name, leaves
 from eqlr_tools.checkpoints.pickles import StateDict
-from eqlr_tools.checkpoints.provenance import is_torch_value, plain_record
+from eqlr_tools.checkpoints.provenance import plain_record
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.errors import OutputError, UsageError
-from eqlr_tools.rewriting.scale import Scale
+from eqlr_tools.rewriting.edits import Dropped, Edit
+from eqlr_tools.rewriting.optimizer import LearningRate, OptimizerOptions, convert_optimizers
+from eqlr_tools.rewriting.order import in_module_order
 
 Action = Literal["copy", "rescale", "rename", "add"]
-
-
-@dataclass(frozen=True)
-class Edit:
-    """What one tensor of a network becomes: a key in the same dict, a scale, or nothing (`key` None)."""
-
-    network: str
-    source: str | None
-    key: str | None
-    tensor: Tensor
-    scale: Scale | None = None
-    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,15 +41,6 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """A tensor of the source that the target does not need, and why."""
-
-    network: str
-    tensor: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class Plan:
     """Everything a rewrite will do. `tree` holds an `Output` for each step, in the target's nesting."""
 
@@ -73,6 +54,7 @@ class Plan:
     sole_network: TreePath
     provenance: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
+    rates: tuple[LearningRate, ...] = field(default=())
 
     @property
     def changes(self) -> int:
@@ -100,12 +82,17 @@ def build_plan(
     edits: Mapping[TreePath, Sequence[Edit]],
     provenance: dict[str, Any],
     notes: Sequence[str] = (),
+    optimizers: OptimizerOptions | None = None,
 ) -> Plan:
-    """Lay the edits over the source's tree. What no edit names is copied."""
+    """Lay the edits over the source's tree, and convert the optimizer states of what they rescale.
+
+    What no edit names is copied.
+    """
     flat = is_flat(target)
     sole = source.networks[0].path if len(source.networks) == 1 else ()
-    origin: dict[int, Edit] = {}
-    tree = _rebuild(source.tree, (), edits, origin)
+    conversion = convert_optimizers(source, edits, optimizers or OptimizerOptions())
+    origin: dict[int, Edit] = dict(conversion.origins)
+    tree = _rebuild(source.tree, (), _Changes(edits, conversion.trees), origin)
     steps = []
     names: set[str] = set()
     for path, output in leaves(tree):
@@ -114,18 +101,25 @@ def build_plan(
             raise OutputError(f"{target}: two tensors would be called {name!r}", hint="write a .pt instead")
         names.add(name)
         steps.append(_step(origin.get(id(output)), output, path, name, source))
-    dropped = tuple(
-        Dropped(edit.network, edit.source or "", edit.reason)
+    dropped = [
+        Dropped(edit.network or "", edit.source or "", edit.reason)
         for group in edits.values()
         for edit in group
         if edit.key is None
+    ]
+    return Plan(
+        operation,
+        source,
+        target,
+        family,
+        tuple(steps),
+        (*dropped, *conversion.dropped),
+        tree,
+        sole,
+        provenance,
+        (*notes, *conversion.notes),
+        tuple(conversion.rates),
     )
-    return Plan(operation, source, target, family, tuple(steps), dropped, tree, sole, provenance, tuple(notes))
-
-
-def network_path(network: Network, name: str) -> TreePath:
-    """Where a tensor of a network stands in the tree."""
-    return (*network.path, network.key(name))
 
 
 def _step(edit: Edit | None, output: Output, path: TreePath, name: str, source: Checkpoint) -> Step:
@@ -149,31 +143,59 @@ def _owner(source: Checkpoint, path: TreePath) -> tuple[str | None, str]:
     return None, dotted(path)
 
 
-def _rebuild(tree: Any, path: TreePath, edits: Mapping[TreePath, Sequence[Edit]], origin: dict[int, Edit]) -> Any:
+@dataclass(frozen=True)
+class _Changes:
+    """What is laid over the source's tree: edits of single tensors, and whole subtrees (None drops one)."""
+
+    edits: Mapping[TreePath, Sequence[Edit]]
+    subtrees: Mapping[TreePath, Any]
+
+
+def _rebuild(tree: Any, path: TreePath, changes: _Changes, origin: dict[int, Edit]) -> Any:
+    if path in changes.subtrees:
+        tree = changes.subtrees[path]
     if isinstance(tree, Tensor):
         return Output(tree)
     if isinstance(tree, dict):
-        target: dict[Any, Any] = StateDict() if isinstance(tree, StateDict) else {}
-        if isinstance(tree, StateDict) and isinstance(target, StateDict):
-            target.attributes = tree.attributes
-        for key, child in tree.items():
-            here = (*path, key)
-            if here not in edits:
-                target[_plain_key(key, target)] = _rebuild(child, here, edits, origin)
-                continue
-            for edit in edits[here]:
-                if edit.key is not None:
-                    output = Output(edit.tensor, edit.scale)
-                    origin[id(output)] = edit
-                    target[edit.key] = output
-        return target
-    if isinstance(tree, list):
-        return [_rebuild(child, (*path, index), edits, origin) for index, child in enumerate(tree)]
-    if isinstance(tree, tuple):
-        return tuple(_rebuild(child, (*path, index), edits, origin) for index, child in enumerate(tree))
-    if isinstance(tree, Record) and not is_torch_value(tree):
-        return _rebuild(plain_record(tree), path, edits, origin)
+        return _rebuild_dict(tree, path, changes, origin)
+    if isinstance(tree, list | tuple):
+        return type(tree)(
+            _rebuild(child, (*path, index), changes, origin)
+            for index, child in enumerate(tree)
+            if not _dropped((*path, index), changes)
+        )
+    if isinstance(tree, Record) and not (tree.cls.module == "torch" and tree.state is None):
+        return _rebuild(plain_record(tree), path, changes, origin)
     return tree
+
+
+def _rebuild_dict(tree: dict[Any, Any], path: TreePath, changes: _Changes, origin: dict[int, Edit]) -> dict[Any, Any]:
+    target: dict[Any, Any] = StateDict() if isinstance(tree, StateDict) else {}
+    if isinstance(tree, StateDict) and isinstance(target, StateDict):
+        target.attributes = tree.attributes
+    new: set[str] = set()
+    for key, child in tree.items():
+        here = (*path, key)
+        if _dropped(here, changes):
+            continue
+        if here not in changes.edits:
+            target[_plain_key(key, target)] = _rebuild(child, here, changes, origin)
+            continue
+        for edit in changes.edits[here]:
+            if edit.key is not None:
+                output = Output(edit.tensor, edit.scale)
+                origin[id(output)] = edit
+                target[edit.key] = output
+                new |= {edit.key} if edit.key != key else set()
+    if new:
+        ordered = {key: target[key] for key in in_module_order(target, new)}
+        target.clear()
+        target.update(ordered)
+    return target
+
+
+def _dropped(path: TreePath, changes: _Changes) -> bool:
+    return path in changes.subtrees and changes.subtrees[path] is None
 
 
 def _plain_key(key: Any, target: dict[Any, Any]) -> Any:

@@ -24,8 +24,9 @@ from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.errors import OutputError, VerificationError
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.rewriting.plan import Plan, is_flat
+from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all
-from eqlr_tools.rewriting.verify import Comparison, Effective, Verification, compare, verify
+from eqlr_tools.rewriting.verify import MAX_ULP, Comparison, Effective, Verification, compare, verify
 
 Progress = Callable[[int], None]
 
@@ -122,7 +123,10 @@ def _verify_written(plan: Plan, source: list[Recognition], temporary: Path, prog
 def _compare_copies(
     plan: Plan, written: Checkpoint, compared: set[tuple[TreePath, str]], progress: Progress
 ) -> Iterator[Comparison]:
-    """What lies outside the compared networks must stand in the new file under its path, bit for bit."""
+    """What lies outside the compared networks must stand in the new file under its path, bit for bit.
+
+    What is rescaled there, optimizer moments, is multiplied anew in float64 and compared like effective weights.
+    """
     for path, output in leaves(plan.tree):
         if any(path[:-1] == place and str(path[-1]).startswith(prefix) for place, prefix in compared):
             continue
@@ -131,7 +135,9 @@ def _compare_copies(
         if partner is None:
             yield Comparison("", name, False, None, problem="missing in the file that was written")
         else:
-            yield compare("", name, Effective(output.tensor, 1.0), Effective(partner, 1.0), 0, progress)
+            factor = output.transform.factor if isinstance(output.transform, Scale) else 1.0
+            tolerance = MAX_ULP if factor != 1.0 else 0
+            yield compare("", name, Effective(output.tensor, factor), Effective(partner, 1.0), tolerance, progress)
 
 
 def _at(tree: Any, path: TreePath) -> Tensor | None:

@@ -1,0 +1,30 @@
+"""The order of a rewritten state dict: the one that the module which loads it will have.
+
+It matters because torch numbers an optimizer's parameters in that order. A plain layer has (weight, bias), but one
+whose weight was re-parametrised has (bias, then what became of the weight), since torch takes the weight out of its
+module and registers it anew: `weight_orig` behind the module's other parameters, a parametrization behind its children.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+_PARAMETRIZED = ".parametrizations.weight."
+
+
+def in_module_order(keys: Iterable[str], new: set[str]) -> list[str]:
+    """Reorder a rewritten dict's keys; `new` are those that the source did not have."""
+    order = list(keys)
+    for key in [key for key in order if key in new]:
+        layer, _, last = key.rpartition(".")
+        bias = f"{layer}.bias" if layer else "bias"
+        if last == "weight" and bias in order and order.index(bias) < order.index(key):
+            order.remove(key)
+            order.insert(order.index(bias), key)
+    for layer in dict.fromkeys(key.partition(_PARAMETRIZED)[0] for key in order if key in new and _PARAMETRIZED in key):
+        own = [key for key in order if key in new and key.startswith(layer + _PARAMETRIZED)]
+        rest = [key for key in order if key not in own]
+        last_inside = max((place for place, key in enumerate(rest) if key.startswith(f"{layer}.")), default=None)
+        if last_inside is not None:
+            order = [*rest[: last_inside + 1], *own, *rest[last_inside + 1 :]]
+    return order
