@@ -117,6 +117,7 @@ class _ArrangedSource:
     def __init__(self, tensor: Tensor, how: Arrangement, sizes: dict[str, int]) -> None:
         self._tensor, self._how, self._sizes = tensor, how, sizes
         self._bytes: memoryview | None = None
+        self.allowance = tensor.storage.source.allowance
 
     @property
     def name(self) -> str:

@@ -6,8 +6,9 @@ decided is which names are understood as *data*:
 * the constructors in `_CONSTRUCTORS` are replaced by functions of ours that build plain data from the arguments;
 * the names in `_INERT` and classes of unknown projects (whole pickled models) become a `Record`: the name, the
   arguments and the state, with no behaviour;
-* everything else of Python's standard library is refused as soon as it is named, and a call of any other function,
-  or of the result of a call, is refused too, since data needs neither.
+* everything else of Python's standard library is refused as soon as it is named, and so are names that walk through
+  modules or dunder attributes and functions of torch and numpy that no saved model refers to;
+* a call of any other function, or of the result of a call, is refused, since data needs neither.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from eqlr_tools.checkpoints.allowance import Allowance
 from eqlr_tools.checkpoints.dtypes import BY_STORAGE, BY_TORCH, DType
 from eqlr_tools.checkpoints.tensors import Storage, Tensor
 from eqlr_tools.errors import ForbiddenGlobalError, UnreadableError
@@ -37,7 +39,7 @@ class Global:
         return f"{self.module}.{self.name}"
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Record:
     """An object of a class that is not loaded: what the pickle would have given it."""
 
@@ -75,43 +77,63 @@ def forbidden(name: object, source: str) -> ForbiddenGlobalError:
     )
 
 
+KeyCheck = Callable[[Any], Any]
+"""Returns what is to be hashed, or raises ValueError if hashing it may take long."""
+
+
 def admit(name: Global, source: str) -> Global:
     """Return `name` if a checkpoint may mention it, else raise ForbiddenGlobalError."""
     qualified = str(name)
-    if qualified in _CONSTRUCTORS or qualified in _INERT or name.module in _INERT_MODULES:
+    if qualified in _CONSTRUCTORS or qualified in _HASHING or qualified in _INERT:
         return name
-    if _package(name) in _standard_library() or _package(name) in _NEVER_DATA:
-        raise forbidden(qualified, source)
+    package = _package(name)
+    if (
+        not _is_plain_path(name)
+        or package in _standard_library()
+        or package in _NEVER_DATA
+        or (package in _FUNCTION_MODULES and not _looks_like_a_class(name) and not _is_known_function(name))
+    ):
+        raise forbidden(qualified if len(qualified) < 200 else f"{qualified[:200]!r}...", source)
     return name
 
 
-def reduce_call(function: Any, arguments: tuple[Any, ...], source: str) -> Any:
-    """REDUCE, INST and OBJ: build plain data or an inert record, or refuse."""
+def reduce_call(function: Any, arguments: tuple[Any, ...], source: str, key: KeyCheck | None = None) -> Any:
+    """REDUCE, INST and OBJ: build plain data or an inert record, or refuse. `key` checks what will be hashed."""
     if not isinstance(function, Global):
         raise forbidden("a call of something that it computed", source)
     admit(function, source)
-    constructor = _CONSTRUCTORS.get(str(function))
-    if constructor is not None:
-        return constructor(*arguments)
+    if _constructs(function):
+        return _construct(function, arguments, key)
     if function.name == _PERSISTENT_OBJECT:
         return _persistent_object(function, *arguments)
-    if str(function) in _INERT or function.module in _INERT_MODULES:
+    if str(function) in _INERT:
         return Record(function, arguments)
-    if _looks_like_a_class(function) and _package(function) not in {"torch", "numpy"}:
+    if _looks_like_a_class(function) and _package(function) not in _FUNCTION_MODULES:
         return Record(function, arguments)
     raise forbidden(f"a call of {function}", source)
 
 
-def instantiate(cls: Any, arguments: tuple[Any, ...], source: str) -> Any:
+def instantiate(cls: Any, arguments: tuple[Any, ...], source: str, key: KeyCheck | None = None) -> Any:
     """NEWOBJ: an empty object of a class; its state follows."""
     if not isinstance(cls, Global):
         raise forbidden("an object of something that it computed", source)
     admit(cls, source)
-    if str(cls) in _CONSTRUCTORS:
-        return _CONSTRUCTORS[str(cls)](*arguments)
-    if _package(cls) in {"torch", "numpy"} and not _looks_like_a_class(cls) and str(cls) not in _INERT:
+    if _constructs(cls):
+        return _construct(cls, arguments, key)
+    if _package(cls) in _FUNCTION_MODULES and not _looks_like_a_class(cls) and str(cls) not in _INERT:
         raise forbidden(f"an object of {cls}", source)
     return Record(cls, arguments)
+
+
+def _constructs(name: Global) -> bool:
+    return str(name) in _CONSTRUCTORS or str(name) in _HASHING
+
+
+def _construct(name: Global, arguments: tuple[Any, ...], key: KeyCheck | None) -> Any:
+    if str(name) in _CONSTRUCTORS:
+        return _CONSTRUCTORS[str(name)](*arguments)
+    check = key or (lambda value: Allowance(composite_keys=0).key(value, "pickle"))
+    return _HASHING[str(name)](check, *arguments)
 
 
 _PERSISTENT_OBJECT = "_reconstruct_persistent_obj"
@@ -144,15 +166,50 @@ def _standard_library() -> frozenset[str]:
     return frozenset(sys.stdlib_module_names) - {"__main__"}
 
 
-# Python 2's standard library where it differs, and packages whose names in a pickle mean code.
+_MAX_NAME = 500
+_MAX_AXES = 64
+
+
+def _is_plain_path(name: Global) -> bool:
+    """True for `package.module` and `Class`, `function` or `Outer.Inner`: nothing that reaches through a module
+    (`os.system` of module `models`), an object's innards (`__globals__`) or what cannot be imported anyway.
+    """
+    parts = name.name.split(".")
+    return (
+        len(name.module) + len(name.name) <= _MAX_NAME
+        and all(part.isidentifier() for part in name.module.split("."))
+        and all(part.isidentifier() or part in ("<locals>", "<lambda>") for part in parts)
+        and not any(part.startswith("__") and part.endswith("__") for part in parts)
+        and (len(parts) == 1 or parts[0].lstrip("_")[:1].isupper() or "<locals>" in parts)
+    )
+
+
+# What saved models refer to besides classes: activations, initialisers, dtypes, ufuncs. Only referring is allowed.
+_FUNCTION_MODULES = {
+    "torch": re.compile(
+        r"torch|torch\.(functional|special|storage|tensor|_tensor|_C|_C\._nn|nn\..*|optim\..*|utils\.data\._utils\.collate)"
+    ),
+    "numpy": re.compile(r"numpy|numpy\.(core|_core|ma|random)(\..*)?"),
+}
+_FUNCTIONS_OF_FILES = frozenset("load save fromfile memmap loadtxt genfromtxt savez savetxt save_compressed".split())
+
+
+def _is_known_function(name: Global) -> bool:
+    modules = _FUNCTION_MODULES[_package(name)]
+    return modules.fullmatch(name.module) is not None and name.name not in _FUNCTIONS_OF_FILES and "." not in name.name
+
+
+# Python's standard library where other versions differ, and packages whose names in a pickle mean code.
 _NEVER_DATA = frozenset(
     """
     __builtin__ builtins commands copy_reg cPickle cStringIO exceptions httplib imp md5 os2 popen2 StringIO urllib2
     urlparse pip setuptools pkg_resources distutils wheel dill cloudpickle joblib IPython
+    aifc asynchat asyncore audioop binhex cgi cgitb crypt imghdr lib2to3 mailcap msilib nis nntplib ossaudiodev pipes
+    smtpd sndhdr spwd sunau telnetlib uu xdrlib site sitecustomize usercustomize _pyrepl _osx_support _aix_support
     """.split()
 )
 
-_INERT_MODULES = frozenset({"datetime", "pathlib", "typing"})
+_PATHS = "Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath"
 
 _INERT = frozenset(
     f"{module}.{name}"
@@ -165,6 +222,11 @@ _INERT = frozenset(
         "decimal": "Decimal",
         "fractions": "Fraction",
         "functools": "partial",
+        "logging": "getLogger",
+        "datetime": "datetime date time timedelta timezone",
+        "pathlib": _PATHS,
+        "pathlib._local": _PATHS,
+        "typing": "Any Callable Dict FrozenSet Iterable List Literal Mapping Optional Sequence Set Tuple Type Union",
         "uuid": "UUID",
         "re": "_compile",
         "torch": "device Size Generator",
@@ -188,10 +250,18 @@ _INERT = frozenset(
 # Constructors: each builds plain data from the arguments that the pickle gives.
 
 
-def _ordered_dict(pairs: Any = ()) -> Any:
+def _ordered_dict(key: KeyCheck, pairs: Any = ()) -> Any:
     from eqlr_tools.checkpoints.pickles import StateDict
 
-    return StateDict((key, value) for key, value in pairs)
+    return StateDict((key(name), value) for name, value in pairs)
+
+
+def _set(key: KeyCheck, items: Any = ()) -> set[Any]:
+    return {key(item) for item in items}
+
+
+def _frozenset(key: KeyCheck, items: Any = ()) -> frozenset[Any]:
+    return frozenset(key(item) for item in items)
 
 
 def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
@@ -203,7 +273,10 @@ def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
 def _reconstructor(cls: Any, base: Any, state: Any = None) -> Any:
     if not isinstance(cls, Global):
         raise forbidden("an object of something that it computed", "pickle")
-    return Record(cls, state=state)
+    record = instantiate(cls, (), "pickle")
+    if isinstance(record, Record):
+        record.state = state
+    return record
 
 
 def _new_object(cls: Any, *arguments: Any) -> Any:
@@ -265,7 +338,7 @@ def _rebuild_tensor(
     if element is None:
         raise TypeError("a tensor without a dtype")
     shape, strides = _integers(size), _integers(stride)
-    if not isinstance(offset, int) or len(shape) != len(strides) or len(shape) > 64:
+    if type(offset) is not int or not 0 <= offset < 1 << 63 or len(shape) != len(strides):
         raise TypeError("a tensor without a layout")
     return Tensor(storage.storage, element, shape, strides, offset, requires_grad=requires_grad is True)
 
@@ -300,17 +373,23 @@ def _rebuild_from_type(function: Any, cls: Any, arguments: Any, state: Any = Non
 def _integers(values: Any) -> tuple[int, ...]:
     if isinstance(values, Record) and str(values.cls) == "torch.Size":
         values = values.arguments[0]
-    if not isinstance(values, tuple | list) or not all(type(value) is int for value in values):
+    if not isinstance(values, tuple | list) or len(values) > _MAX_AXES:
+        raise TypeError("sizes that are not integers")
+    if not all(type(value) is int and 0 <= value < 1 << 63 for value in values):
         raise TypeError("sizes that are not integers")
     return tuple(values)
 
 
-_CONSTRUCTORS: dict[str, Callable[..., Any]] = {
+# Constructors that hash what they are given; their first argument is the check of it.
+_HASHING: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dict,
-    "builtins.set": lambda items=(): set(items),
-    "__builtin__.set": lambda items=(): set(items),
-    "builtins.frozenset": lambda items=(): frozenset(items),
-    "__builtin__.frozenset": lambda items=(): frozenset(items),
+    "builtins.set": _set,
+    "__builtin__.set": _set,
+    "builtins.frozenset": _frozenset,
+    "__builtin__.frozenset": _frozenset,
+}
+
+_CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "builtins.complex": lambda real, imaginary=0.0: complex(real, imaginary),
     "__builtin__.complex": lambda real, imaginary=0.0: complex(real, imaginary),
     "_codecs.encode": _encode,

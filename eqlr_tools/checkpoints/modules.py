@@ -16,9 +16,19 @@ from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import UnreadableError
 
 MAX_MODULE_DEPTH = 100
-MAX_MODULES = 200_000
+MAX_MODULE_ENTRIES = 1_000_000
+"""Modules, parameters and attributes in one file, where each path to a shared module counts."""
+
 _MAX_ATTRIBUTE_ENTRIES = 1000
+_MAX_ATTRIBUTE_DEPTH = 20
 _CONSTRUCTOR_ARGUMENTS = ("_init_args", "_init_kwargs")
+
+
+@dataclass
+class Work:
+    """What flattening the modules of one file may still cost."""
+
+    left: int = MAX_MODULE_ENTRIES
 
 
 class ModuleTree(StateDict):
@@ -46,14 +56,15 @@ def is_module(record: Record) -> bool:
     return ("_parameters" in attributes and "_modules" in attributes) or is_script(record)
 
 
-def flatten_module(record: Record, tree: ModuleTree, source: str, prefix: str = "", depth: int = 0) -> None:
+def flatten_module(record: Record, tree: ModuleTree, source: str, work: Work, prefix: str = "", depth: int = 0) -> None:
     """Collect parameters, persistent buffers and submodules under their dotted names, in torch's order."""
-    if depth > MAX_MODULE_DEPTH or len(tree.module_attributes) > MAX_MODULES:
+    attributes = record.attributes
+    work.left -= 1 + sum(len(part) for part in (attributes, *attributes.values()) if isinstance(part, dict | list))
+    if depth > MAX_MODULE_DEPTH or work.left < 0:
         raise UnreadableError(
             f"{source}: modules are nested too deeply or refer to each other too often",
             hint="no project writes such a file; it may be made to exhaust memory",
         )
-    attributes = record.attributes
     if is_script(record):
         own = {name: value for name, value in attributes.items() if isinstance(value, Tensor)}
         children = {name: value for name, value in attributes.items() if isinstance(value, Record)}
@@ -68,7 +79,7 @@ def flatten_module(record: Record, tree: ModuleTree, source: str, prefix: str = 
     tree.module_attributes[prefix.rstrip(".")] = {"__class__": str(record.cls), **plain_attributes(attributes, source)}
     for name, child in children.items():
         if isinstance(child, Record):
-            flatten_module(child, tree, source, f"{prefix}{name}.", depth + 1)
+            flatten_module(child, tree, source, work, f"{prefix}{name}.", depth + 1)
 
 
 def plain_attributes(attributes: dict[Any, Any], source: str) -> dict[str, Any]:
@@ -90,9 +101,9 @@ class _Plain:
     source: str
     left: int = _MAX_ATTRIBUTE_ENTRIES
 
-    def of(self, value: Any) -> Any:
+    def of(self, value: Any, depth: int = 0) -> Any:
         self.left -= 1
-        if self.left < 0:
+        if self.left < 0 or depth > _MAX_ATTRIBUTE_DEPTH:
             raise TypeError("too large for an attribute")
         if isinstance(value, int | float | str | bool) or value is None:
             return value
@@ -101,9 +112,9 @@ class _Plain:
         if isinstance(value, Record) and not value.arguments and not value.items:
             value = {**value.pairs, **value.attributes}
         if isinstance(value, list | tuple):
-            return [self.of(item) for item in value]
+            return [self.of(item, depth + 1) for item in value]
         if isinstance(value, dict):
-            return {str(key): self.of(item) for key, item in value.items()}
+            return {str(key): self.of(item, depth + 1) for key, item in value.items()}
         raise TypeError("not plain")
 
     def _array(self, array: Tensor | Record) -> Any:

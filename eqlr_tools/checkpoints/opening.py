@@ -148,7 +148,8 @@ def _open_index(path: Path) -> Checkpoint:
     """A Hugging Face style index: {"weight_map": {tensor: shard file}, "metadata": {…}}."""
     index = _json(open_source(path), path)
     weight_map = index.get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    metadata = index.get("metadata", {})
+    if not isinstance(weight_map, dict) or not weight_map or not isinstance(metadata, dict):
         raise UnreadableError(f"{path}: an index without a weight_map", hint="name the checkpoint file itself")
     shards = {name: _shard(path, name) for name in sorted({str(name) for name in weight_map.values()})}
     tensors: dict[str, Tensor] = {}
@@ -157,7 +158,7 @@ def _open_index(path: Path) -> Checkpoint:
         if name not in shard:
             raise UnreadableError(f"{path}: tensor {name!r} is not in {shard_name}, where the index puts it")
         tensors[name] = shard[name]
-    metadata = {key: str(value) for key, value in index.get("metadata", {}).items()}
+    metadata = {key: str(value) for key, value in metadata.items()}
     files = (path, *(path.parent / name for name in shards))
     container = "safetensors shards" if "safetensors" in path.name else "torch shards"
     return _flat_checkpoint(path, container, tensors, metadata, files)
@@ -175,8 +176,8 @@ def shard_names(index: Path) -> set[str]:
 def _shard(index: Path, name: str) -> dict[str, Tensor]:
     """Open one shard beside its index. Its name, and its link target, must not lead elsewhere."""
     path = index.parent / name
-    if name != os.path.basename(name) or name in ("", ".", ".."):
-        raise UnreadableError(f"{index}: the shard name {name!r} leads out of the index's directory")
+    if name != os.path.basename(name) or name in ("", ".", "..") or "\0" in name or name.endswith(INDEX_SUFFIX):
+        raise UnreadableError(f"{index}: the shard name {name!r} is no file beside the index")
     if not path.is_file():
         raise UnreadableError(f"{index}: the shard {name} is missing", hint="download all shards into one directory")
     # A download cache links index and shards to one folder of blobs; any other link target is not the index's.

@@ -19,8 +19,12 @@ from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import UnreadableError
 
-MAX_OPCODES = 4_000_000
-"""Enough for millions of plain values; a pickle that needs more is not a checkpoint, and costs seconds."""
+_LEASE = 4096
+"""Instructions are counted in bundles; what is left of one is given back."""
+
+_MAX_TEXT_BYTES = 1 << 25
+_MAX_INTEGER_BYTES = 255
+_FREE_ARGUMENTS = 16
 
 LAZY_BYTES = 1 << 14
 """Byte strings from this size on are left in the file."""
@@ -30,9 +34,6 @@ _WINDOW = 1 << 16
 """Reads grow to 64 KiB. They start small, because a network pickle holds hundreds of pickles of some 300 bytes."""
 
 LOAD_FROM_BYTES = "torch.storage._load_from_bytes"
-
-_MAX_INTEGER_KEY = (1 << 61) - 1
-"""Python's modulus for hashing numbers: from here on, different integers share a hash."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,12 +78,17 @@ class _Cursor:
         return self._window[start : start + count]
 
     def line(self) -> bytes:
-        out = bytearray()
-        while (byte := self.take(1)) != b"\n":
-            out += byte
-            if len(out) > _WINDOW:
+        """The bytes up to the next newline, which is consumed."""
+        start = self.position - self._window_start
+        end = self._window.find(b"\n", start) if start >= 0 else -1
+        if end < 0:
+            self._window_start = self.position
+            self._window = self.source.read(self.position, min(_WINDOW, self.source.size - self.position))
+            start, end = 0, self._window.find(b"\n")
+            if end < 0:
                 raise ValueError("a line without end")
-        return bytes(out)
+        self.position += end - start + 1
+        return self._window[start:end]
 
 
 @dataclass
@@ -100,6 +106,7 @@ class Unpickler:
     _stack: list[Any] = field(default_factory=list)
     _marks: list[int] = field(default_factory=list)
     _memo: dict[int, Any] = field(default_factory=dict)
+    _blobs: dict[int, tuple[Any, Any]] = field(default_factory=dict)
 
     def load(self) -> Any:
         """Return the object: plain Python data, `Record`s, tensors and `LazyBytes`.
@@ -116,19 +123,41 @@ class Unpickler:
     def _run(self) -> Any:
         take = self._cursor.take
         dispatch = _DISPATCH
-        for _ in range(MAX_OPCODES):
-            code = take(1)
-            if code == b".":
-                self.position = self._cursor.position
-                return self._stack.pop()
-            handler = dispatch.get(code)
-            if handler is None:
-                raise UnreadableError(f"{self.source.name}: byte {code!r} is not a pickle instruction")
-            handler(self)
-        raise UnreadableError(
-            f"{self.source.name}: the pickle holds more than {MAX_OPCODES:,} instructions",
-            hint="no checkpoint needs that many; the file may be made to exhaust the reader",
-        )
+        while True:
+            self._spend("instructions", _LEASE)
+            for done in range(_LEASE):
+                code = take(1)
+                if code == b".":
+                    self.position = self._cursor.position
+                    self._spend("instructions", done - _LEASE)
+                    return self._stack.pop()
+                handler = dispatch.get(code)
+                if handler is None:
+                    raise UnreadableError(f"{self.source.name}: byte {code!r} is not a pickle instruction")
+                handler(self)
+
+    def _spend(self, what: str, amount: int) -> None:
+        self.source.allowance.spend(what, amount, self.source.name)
+
+    def _spend_on_arguments(self, arguments: tuple[Any, ...]) -> None:
+        """A call copies what it is given, and one long list or text can be given a million times."""
+        if len(arguments) > _FREE_ARGUMENTS:
+            self._spend("instructions", len(arguments))
+        for argument in arguments[:_FREE_ARGUMENTS]:
+            if isinstance(argument, list | tuple | dict | set | frozenset) and len(argument) > _FREE_ARGUMENTS:
+                self._spend("instructions", len(argument))
+            elif isinstance(argument, str | bytes) and len(argument) > LAZY_BYTES:
+                self._spend("copied_bytes", len(argument))
+
+    def _key(self, key: Any) -> Any:
+        return self.source.allowance.key(key, self.source.name)
+
+    def _copied(self, count: int) -> bytes:
+        """The next bytes, for text and short byte strings."""
+        if count > _MAX_TEXT_BYTES:
+            raise UnreadableError(f"{self.source.name}: the pickle holds a text of {count:,} bytes")
+        self._spend("copied_bytes", count)
+        return self._cursor.take(count)
 
     # Numbers and strings.
 
@@ -146,13 +175,16 @@ class Unpickler:
         self._stack.append(float(self._cursor.line()))
 
     def _push_long(self, width: int) -> None:
-        self._stack.append(int.from_bytes(self._cursor.take(self._int(width)), "little", signed=True))
+        size = self._int(width)
+        if size > _MAX_INTEGER_BYTES:
+            raise ValueError("an integer without end")
+        self._stack.append(int.from_bytes(self._cursor.take(size), "little", signed=True))
 
     def _push_double(self) -> None:
         self._stack.append(struct.unpack(">d", self._cursor.take(8))[0])
 
     def _push_text(self, width: int) -> None:
-        self._stack.append(self._cursor.take(self._int(width)).decode("utf-8", "surrogatepass"))
+        self._stack.append(self._copied(self._int(width)).decode("utf-8", "surrogatepass"))
 
     def _push_text_line(self) -> None:
         self._stack.append(self._cursor.line().decode("raw-unicode-escape"))
@@ -163,7 +195,7 @@ class Unpickler:
         if size >= LAZY_BYTES:
             self._stack.append(self._lazy(size))
         else:
-            self._stack.append(self._cursor.take(size).decode("latin-1"))
+            self._stack.append(self._copied(size).decode("latin-1"))
 
     def _push_quoted_line(self) -> None:
         text = self._cursor.line().strip()
@@ -173,7 +205,7 @@ class Unpickler:
 
     def _push_bytes(self, width: int) -> None:
         size = self._int(width)
-        self._stack.append(self._lazy(size) if size >= LAZY_BYTES else self._cursor.take(size))
+        self._stack.append(self._lazy(size) if size >= LAZY_BYTES else self._copied(size))
 
     def _lazy(self, size: int) -> LazyBytes:
         start = self._cursor.position
@@ -213,7 +245,7 @@ class Unpickler:
 
     def _push_dict_of_mark(self) -> None:
         items = self._pop_mark()
-        self._stack.append({_key(k): v for k, v in zip(items[::2], items[1::2], strict=True)})
+        self._stack.append({self._key(k): v for k, v in zip(items[::2], items[1::2], strict=True)})
 
     def _extend(self, items: list[Any]) -> None:
         target = self._stack[-1]
@@ -228,7 +260,7 @@ class Unpickler:
 
     def _update(self, items: list[Any]) -> None:
         target = self._stack[-1]
-        pairs = {_key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
+        pairs = {self._key(k): v for k, v in zip(items[::2], items[1::2], strict=True)}
         if isinstance(target, dict):
             target.update(pairs)
         elif isinstance(target, Record):
@@ -246,7 +278,7 @@ class Unpickler:
         target = self._stack[-1]
         if not isinstance(target, set):
             raise TypeError("not a set")
-        target.update(_key(item) for item in items)
+        target.update(self._key(item) for item in items)
 
     # Globals, objects, calls: names and records, never anything importable.
 
@@ -268,9 +300,20 @@ class Unpickler:
         if not isinstance(arguments, tuple):
             raise TypeError("a call needs a tuple")
         if self.load_blob is not None and isinstance(function, Global) and str(function) == LOAD_FROM_BYTES:
-            self._stack.append(self.load_blob(self._blob(*arguments)))
+            self._stack.append(self._nested(*arguments))
         else:
-            self._stack.append(reduce_call(function, arguments, self.source.name))
+            self._stack.append(self._call(function, arguments))
+
+    def _call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
+        self._spend_on_arguments(arguments)
+        return reduce_call(function, arguments, self.source.name, self._key)
+
+    def _nested(self, data: Any) -> Any:
+        """A nested file is read once, however often the pickle refers to it."""
+        assert self.load_blob is not None
+        if id(data) not in self._blobs:
+            self._blobs[id(data)] = (data, self.load_blob(self._blob(data)))
+        return self._blobs[id(data)][1]
 
     def _blob(self, data: Any) -> Source:
         if isinstance(data, LazyBytes):
@@ -279,30 +322,33 @@ class Unpickler:
             data = data.encode("latin-1")
         if not isinstance(data, bytes):
             raise TypeError("a nested file that is no byte string")
-        return MemorySource(self.source.name, data)
+        return MemorySource(self.source.name, data, self.source.allowance)
 
     def _new_object(self, keywords: bool) -> None:
         named = self._stack.pop() if keywords else {}
         arguments, cls = self._stack.pop(), self._stack.pop()
         if not isinstance(arguments, tuple) or not isinstance(named, dict):
             raise TypeError("an object needs a tuple and a dict")
-        record = instantiate(cls, arguments, self.source.name)
+        self._spend_on_arguments(arguments)
+        record = instantiate(cls, arguments, self.source.name, self._key)
         if named and isinstance(record, Record):
+            self._spend_on_arguments((named,))
             record.state = dict(named)
         self._stack.append(record)
 
     def _push_instance(self) -> None:
         cls = self._global_of_lines()
-        self._stack.append(reduce_call(cls, tuple(self._pop_mark()), self.source.name))
+        self._stack.append(self._call(cls, tuple(self._pop_mark())))
 
     def _push_object_of_mark(self) -> None:
         cls, *arguments = self._pop_mark()
-        self._stack.append(reduce_call(cls, tuple(arguments), self.source.name))
+        self._stack.append(self._call(cls, tuple(arguments)))
 
     def _build(self) -> None:
         state = self._stack.pop()
         target = self._stack[-1]
         if isinstance(target, Record):
+            self._spend_on_arguments(state if isinstance(state, tuple) else ())
             target.build(state)
         elif isinstance(target, StateDict) and isinstance(state, dict):
             target.attributes = state
@@ -320,15 +366,6 @@ class Unpickler:
 
     def _refuse_buffer(self) -> None:
         raise UnreadableError(f"{self.source.name}: the pickle keeps its data in buffers outside the file")
-
-
-def _key(key: Any) -> Any:
-    """Allow as dict keys what hashes in constant time; nested tuples can be built to hash for ever."""
-    if isinstance(key, tuple) and any(isinstance(part, tuple | frozenset) for part in key):
-        raise ValueError("a nested tuple as key")
-    if isinstance(key, int) and abs(key) >= _MAX_INTEGER_KEY:
-        raise ValueError("integers this large can be built to collide")
-    return key
 
 
 _DISPATCH: dict[bytes, Callable[[Unpickler], Any]] = {
@@ -378,7 +415,7 @@ _DISPATCH: dict[bytes, Callable[[Unpickler], Any]] = {
     b"t": lambda u: u._stack.append(tuple(u._pop_mark())),
     b"l": lambda u: u._stack.append(u._pop_mark()),
     b"d": Unpickler._push_dict_of_mark,
-    b"\x91": lambda u: u._stack.append(frozenset(_key(item) for item in u._pop_mark())),
+    b"\x91": lambda u: u._stack.append(frozenset(u._key(item) for item in u._pop_mark())),
     b"a": Unpickler._append,
     b"e": lambda u: u._extend(u._pop_mark()),
     b"s": Unpickler._set_item,

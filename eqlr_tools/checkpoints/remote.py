@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from eqlr_tools.checkpoints.allowance import Allowance
 from eqlr_tools.checkpoints.sources import FileSource, Source
 from eqlr_tools.errors import UnreadableError
 
@@ -74,6 +75,7 @@ class RemoteSource:
 
     def __init__(self, path: Any) -> None:
         self.name = str(path)
+        self.allowance = Allowance()
         self._file_system = path.fs
         self._key = path.path
         info = self._attempt(lambda: self._file_system.info(self._key))

@@ -19,6 +19,12 @@ MAX_HEADER_BYTES = 100_000_000
 """The limit of the safetensors library."""
 
 
+MAX_HEADER_ENTRIES = 3_000_000
+"""Values in the header, some seven per tensor: more would take gigabytes to parse."""
+
+_MAX_AXES = 64
+
+
 def read_safetensors(source: Source) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Return the tensors by name, in the header's order, and the metadata."""
     header, data_start = _read_header(source)
@@ -42,8 +48,11 @@ def _read_header(source: Source) -> tuple[dict[str, Any], int]:
     length = int.from_bytes(source.read(0, 8), "little")
     if length > min(MAX_HEADER_BYTES, source.size - 8):
         raise _damaged(source, f"its header claims {length:,} bytes, the file has {source.size:,}")
+    text = source.read(8, length)
+    if text.count(b",") + text.count(b"[") + text.count(b"{") > MAX_HEADER_ENTRIES:
+        raise _damaged(source, f"its header has more than {MAX_HEADER_ENTRIES:,} entries")
     try:
-        header = json.loads(source.read(8, length), object_pairs_hook=_no_duplicates)
+        header = json.loads(text, object_pairs_hook=_no_duplicates)
     except (ValueError, RecursionError) as error:
         raise _damaged(source, f"its header is no JSON ({error})") from error
     if not isinstance(header, dict):
@@ -61,11 +70,12 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _tensor(source: Source, name: str, entry: Any, data_start: int) -> Tensor:
     try:
         dtype_name, shape, (begin, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-        if not all(type(number) is int and 0 <= number < 1 << 63 for number in (*shape, begin, end)):
+        numbers = (*shape, begin, end)
+        if len(shape) > _MAX_AXES or not all(type(number) is int and 0 <= number < 1 << 63 for number in numbers):
             raise ValueError
     except (TypeError, KeyError, ValueError) as error:
         raise _damaged(source, f"the header entry of {name!r} is malformed") from error
-    if dtype_name not in BY_NAME:
+    if not isinstance(dtype_name, str) or dtype_name not in BY_NAME:
         raise UnreadableError(
             f"{source.name}: tensor {name!r} has dtype {dtype_name!r}, which eqlr does not know",
             hint=f"known dtypes: {', '.join(BY_NAME)}",

@@ -10,16 +10,22 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from eqlr_tools.checkpoints.allowance import Allowance
 from eqlr_tools.errors import UnreadableError
 
 
 class Source(Protocol):
-    """A readable run of bytes with a known length and a name for error messages."""
+    """A readable run of bytes with a known length and a name for error messages.
+
+    `allowance` is what interpreting it may still cost; parts of a file share the file's.
+    """
 
     @property
     def name(self) -> str: ...
     @property
     def size(self) -> int: ...
+    @property
+    def allowance(self) -> Allowance: ...
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         """Fill `buffer` from `offset`. Raises UnreadableError when the bytes are not there."""
@@ -32,6 +38,7 @@ class FileSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.allowance = Allowance()
         try:
             self._descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         except OSError as error:
@@ -75,8 +82,9 @@ class FileSource:
 class MemorySource:
     """Bytes that are in memory already: a decompressed archive member, a string inside a pickle."""
 
-    def __init__(self, name: str, data: bytes) -> None:
+    def __init__(self, name: str, data: bytes | bytearray, allowance: Allowance | None = None) -> None:
         self.name = name
+        self.allowance = allowance or Allowance()
         self._data = data
 
     @property
@@ -86,12 +94,12 @@ class MemorySource:
     def readinto(self, offset: int, buffer: memoryview) -> None:
         if offset < 0 or offset + len(buffer) > len(self._data):
             raise UnreadableError(f"{self.name}: {len(self._data):,} bytes are there, more are expected")
-        buffer[:] = self._data[offset : offset + len(buffer)]
+        buffer[:] = memoryview(self._data)[offset : offset + len(buffer)]
 
     def read(self, offset: int, length: int) -> bytes:
         if offset < 0 or offset + length > len(self._data):
             raise UnreadableError(f"{self.name}: {len(self._data):,} bytes are there, more are expected")
-        return self._data[offset : offset + length]
+        return bytes(memoryview(self._data)[offset : offset + length])
 
 
 class SliceSource:
@@ -103,6 +111,7 @@ class SliceSource:
         self._parent = parent
         self._start = start
         self._size = size
+        self.allowance = parent.allowance
 
     @property
     def name(self) -> str:
@@ -126,9 +135,13 @@ class SliceSource:
 
 
 class SeekableSource:
-    """The file interface that `zipfile` and `tarfile` want, over a source."""
+    """The file interface that `zipfile` and `tarfile` want, over a source.
 
-    def __init__(self, source: Source) -> None:
+    They use it for what describes the members. One read must not take more than `limit`, whatever a header says.
+    """
+
+    def __init__(self, source: Source, limit: int = 1 << 24) -> None:
+        self._limit = limit
         self._source = source
         self._position = 0
 
@@ -148,6 +161,8 @@ class SeekableSource:
     def read(self, count: int = -1) -> bytes:
         left = max(self._source.size - self._position, 0)
         length = left if count < 0 else min(count, left)
+        if length > self._limit:
+            raise ValueError(f"a directory of {length:,} bytes")
         data = self._source.read(self._position, length)
         self._position += length
         return data

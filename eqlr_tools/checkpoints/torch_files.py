@@ -6,7 +6,9 @@ format they are members `<archive>/data/<key>`, stored uncompressed; in the olde
 
 from __future__ import annotations
 
+import struct
 import zipfile
+import zlib
 from functools import cached_property
 from typing import Any, BinaryIO, cast
 
@@ -19,30 +21,40 @@ from eqlr_tools.errors import UnreadableError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_HEAD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-MAX_MEMBERS = 200_000
 MAX_PICKLE_BYTES = 1 << 28
-MAX_INFLATED_BYTES = 1 << 30
+MAX_DIRECTORY_BYTES = 1 << 24
+"""The list of an archive's members: 16 MiB is some 150 000 tensors."""
+
 _LOCAL_HEADER_BYTES = 30
+_INFLATE_BYTES = 1 << 20
+_UTF8_NAME = 1 << 11
 
 
 class ZipReader:
-    """The members of a zip archive as sources. Uncompressed ones are read in place."""
+    """The members of a zip archive as sources. Uncompressed ones are read in place.
+
+    Readers of zip files disagree about archives whose two tables contradict each other, which has been used to show
+    a scanner one pickle and torch another. Such archives are refused, and so are members that share bytes.
+    """
 
     def __init__(self, source: Source) -> None:
         self.source = source
         try:
-            archive = zipfile.ZipFile(cast("BinaryIO", SeekableSource(source)))
-        except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, EOFError) as error:
+            archive = zipfile.ZipFile(cast("BinaryIO", SeekableSource(source, MAX_DIRECTORY_BYTES)))
+        except (zipfile.BadZipFile, ValueError, NotImplementedError, OverflowError, EOFError, struct.error) as error:
             raise UnreadableError(
                 f"{source.name}: damaged zip archive ({error})", hint="the file is truncated; get it again"
             ) from error
         self._archive = archive
         infos = archive.infolist()
         self.members = {info.filename: info for info in infos}
-        if len(infos) > MAX_MEMBERS:
-            raise UnreadableError(f"{source.name}: the archive has {len(infos):,} members")
         if len(self.members) != len(infos):
             raise UnreadableError(f"{source.name}: the archive has two members of one name")
+        end = 0
+        for info in sorted(infos, key=lambda info: info.header_offset):
+            if info.header_offset < end:
+                raise UnreadableError(f"{source.name}: member {info.filename!r} overlaps another")
+            end = info.header_offset + _LOCAL_HEADER_BYTES + len(info.orig_filename) + info.compress_size
 
     def member(self, name: str, limit: int | None = None) -> Source:
         """The bytes of a member. Raises UnreadableError if it is missing, encrypted or larger than `limit`."""
@@ -61,22 +73,29 @@ class ZipReader:
 
     def data_start(self, info: zipfile.ZipInfo) -> int:
         head = self.source.read(info.header_offset, _LOCAL_HEADER_BYTES)
+        name_length, extra_length = int.from_bytes(head[26:28], "little"), int.from_bytes(head[28:30], "little")
         if head[:4] != b"PK\x03\x04":
             raise UnreadableError(f"{self.source.name}: member {info.filename!r} is not where the archive says")
-        lengths = int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little")
-        return info.header_offset + _LOCAL_HEADER_BYTES + lengths
+        name = self.source.read(info.header_offset + _LOCAL_HEADER_BYTES, name_length)
+        if name != info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8_NAME else "cp437"):
+            raise UnreadableError(f"{self.source.name}: member {info.filename!r} has two different names")
+        return info.header_offset + _LOCAL_HEADER_BYTES + name_length + extra_length
 
     def _inflated(self, info: zipfile.ZipInfo) -> Source:
         """A compressed member, decompressed in memory. torch never writes one; repacking tools do."""
-        if info.file_size > MAX_INFLATED_BYTES or info.file_size > 2000 * max(info.compress_size, 1):
-            raise UnreadableError(f"{self.source.name}: member {info.filename!r} inflates beyond reason")
+        self.source.allowance.spend("inflated_bytes", info.file_size, self.source.name)
+        if info.compress_type != zipfile.ZIP_DEFLATED:
+            raise UnreadableError(f"{self.source.name}: member {info.filename!r} is compressed in an unusual way")
+        data = bytearray()
         try:
-            data = self._archive.open(info).read(info.file_size + 1)
-        except (zipfile.BadZipFile, NotImplementedError, EOFError, OSError, RuntimeError, ValueError) as error:
+            with self._archive.open(info) as member:
+                while len(data) <= info.file_size and (block := member.read(_INFLATE_BYTES)):
+                    data += block
+        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
             raise UnreadableError(f"{self.source.name}: member {info.filename!r} is damaged ({error})") from error
         if len(data) != info.file_size:
             raise UnreadableError(f"{self.source.name}: member {info.filename!r} lies about its size")
-        return MemorySource(self.source.name, data)
+        return MemorySource(self.source.name, data, self.source.allowance)
 
 
 class _StoredMember:
@@ -87,6 +106,7 @@ class _StoredMember:
         self._info = info
         self.name = archive.source.name
         self.size = info.file_size
+        self.allowance = archive.source.allowance
 
     @cached_property
     def _data(self) -> SliceSource:
@@ -102,9 +122,14 @@ class _StoredMember:
 def read_bare_pickle(source: Source) -> Any:
     """Return the object tree of a pickle that torch.save had no part in: NVIDIA's network pickles, `pickle.dump`.
 
-    Storages are files of torch's inside the pickle, as byte strings. They stay where they are.
+    Storages are files of torch's inside the pickle, as byte strings. They stay where they are. Something behind the
+    pickle is refused: a second pickle would be lost when the file is rewritten.
     """
-    return Unpickler(source, load_blob=read_nested).load()
+    reader = Unpickler(source, load_blob=read_nested)
+    tree = reader.load()
+    if reader.position != source.size:
+        raise UnreadableError(f"{source.name}: {source.size - reader.position:,} bytes follow the pickle")
+    return tree
 
 
 def read_nested(blob: Source) -> Any:
@@ -137,9 +162,15 @@ def read_torch_zip(archive: ZipReader) -> Any:
 
 
 def find_pickle(archive: ZipReader) -> str | None:
-    """The name of the main pickle: `data.pkl` in the archive's only top folder."""
+    """The name of the main pickle: `data.pkl` in the archive's only top folder. None if there is not one."""
     names = [name for name in archive.members if name == "data.pkl" or name.endswith("/data.pkl")]
-    return min(names, key=lambda name: name.count("/")) if names else None
+    if not names:
+        return None
+    depth = min(name.count("/") for name in names)
+    top = [name for name in names if name.count("/") == depth]
+    if len(top) > 1:
+        raise UnreadableError(f"{archive.source.name}: the archive has several pickles: {', '.join(sorted(top)[:3])}")
+    return top[0]
 
 
 def read_torch_legacy(source: Source) -> Any:
@@ -244,4 +275,8 @@ def storage_view(root: TypedStorage, offset: Any, elements: Any) -> TypedStorage
 def _byteorder(archive: ZipReader, root: str) -> str:
     if f"{root}byteorder" not in archive.members:
         return "little"
-    return archive.member(f"{root}byteorder", 16).read(0, archive.members[f"{root}byteorder"].file_size).decode()
+    member = archive.member(f"{root}byteorder", 16)
+    order = member.read(0, member.size)
+    if order not in (b"little", b"big"):
+        raise UnreadableError(f"{archive.source.name}: the byte order is {order!r}")
+    return order.decode()

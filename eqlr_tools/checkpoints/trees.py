@@ -12,25 +12,40 @@ from typing import Any
 
 from eqlr_tools.checkpoints.arrays import array_tensor, is_array
 from eqlr_tools.checkpoints.globals import Record
-from eqlr_tools.checkpoints.modules import ModuleTree, flatten_module, is_module, is_script
+from eqlr_tools.checkpoints.modules import ModuleTree, Work, flatten_module, is_module, is_script
 from eqlr_tools.checkpoints.pickled_optimizers import is_optimizer, optimizer_state
 from eqlr_tools.checkpoints.pickles import StateDict
+from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.tf_networks import flatten_tf_network, is_tf_network, named_networks
 from eqlr_tools.errors import UnreadableError
 
 MAX_DEPTH = 100
-MAX_NODES = 2_000_000
+MAX_NODES = 500_000
+"""Containers and tensors that one walk meets, where each path to a shared one counts."""
+
+_PLAIN_PER_NODE = 16
+"""Plain values cost less: so many count as one node."""
+
 
 Path = tuple[Any, ...]
 
 
 def normalise(value: Any, source: str) -> Any:
-    """Return the plain tree of an unpickled object. Shared containers stay shared."""
-    return named_networks(_Normaliser(source).visit(value, 0))
+    """Return the plain tree of an unpickled object. Shared containers stay shared.
+
+    Raises UnreadableError for objects whose parts do not fit together.
+    """
+    try:
+        return named_networks(_Normaliser(source).visit(value, 0))
+    except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
+        raise UnreadableError(
+            f"{source}: the pickle describes an object that cannot be ({type(error).__name__})",
+            hint="the file is damaged or made by hand; get it again",
+        ) from error
 
 
 def walk(tree: Any, source: str) -> Iterator[tuple[Path, Any]]:
-    """Yield (path, value) for every node that is not a container, and for each dict before its members.
+    """Yield (path, value) for every tensor and every container, each before its members; plain values are skipped.
 
     A container that is reached again through another path is visited again, within a limit on the whole.
     """
@@ -48,6 +63,8 @@ def walk(tree: Any, source: str) -> Iterator[tuple[Path, Any]]:
         if id(value) in inside:
             continue
         children = list(members(value))
+        budget -= len(children) // _PLAIN_PER_NODE
+        children = [(key, child) for key, child in children if isinstance(child, _NODES)]
         if children:
             deeper = inside | {id(value)}
             pending.extend(((*path, key), child, deeper) for key, child in reversed(children))
@@ -68,6 +85,9 @@ def members(value: Any) -> Iterator[tuple[Any, Any]]:
         yield from value.pairs.items()
 
 
+_NODES = (Tensor, dict, list, tuple, Record)
+
+
 def dotted(path: Path) -> str:
     """A path as people write it: keys joined by dots. Keys that are objects appear as their type."""
     return ".".join(str(key) if isinstance(key, str | int | float | bool) else type(key).__name__ for key in path)
@@ -77,6 +97,7 @@ def dotted(path: Path) -> str:
 class _Normaliser:
     source: str
     done: dict[int, Any] = field(default_factory=dict)
+    work: Work = field(default_factory=Work)
 
     def visit(self, value: Any, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -104,7 +125,7 @@ class _Normaliser:
         elif is_module(value):
             tree = ModuleTree(str(value.cls), marks_parameters=not is_script(value))
             self.done[key] = tree
-            flatten_module(value, tree, self.source)
+            flatten_module(value, tree, self.source, self.work)
         elif is_tf_network(value, self.source):
             self.done[key] = ModuleTree(str(value.cls))
             flatten_tf_network(value, self.done[key], lambda array: self.visit(array, depth + 1), self.source)

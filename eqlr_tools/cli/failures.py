@@ -9,8 +9,10 @@ import traceback
 import typer
 
 from eqlr_tools.errors import EqlrError
+from eqlr_tools.reports.report import printable
 
 INTERRUPTED = 130
+_LONGEST = 2000
 
 
 def report_failure(error: BaseException, *, debug: bool) -> int:
@@ -47,9 +49,15 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
 
 
 def _say(message: str, hint: str | None) -> None:
-    print(f"eqlr: {message}", file=sys.stderr)
+    """One line each: names in a message may come from a hostile file, and must not reach the terminal raw."""
+    print(f"eqlr: {_shortened(printable(message))}", file=sys.stderr)
     if hint:
-        print(f"      {hint}", file=sys.stderr)
+        print(f"      {_shortened(printable(hint))}", file=sys.stderr)
+
+
+def _shortened(text: str) -> str:
+    text = text.replace("\n", "\\n")
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
 def _silence_stdout() -> None:

@@ -8,7 +8,7 @@ import json
 from enum import StrEnum
 from typing import Any
 
-from eqlr_tools.reports.report import Report, Table, figure
+from eqlr_tools.reports.report import Cell, Report, Table, figure, printable
 
 
 class Format(StrEnum):
@@ -23,7 +23,8 @@ class Format(StrEnum):
 def render(report: Report, form: Format, *, width: int | None = None, color: bool = False) -> str:
     """Return the report as text, ending in a newline. `width` limits tables to a terminal; None is no limit."""
     if form is Format.json:
-        return json.dumps(report.json(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        text = json.dumps(report.json(), indent=2, ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"  # Lone surrogates: \udc80.
     if form is Format.csv:
         return _csv(report)
     if form is Format.markdown:
@@ -39,8 +40,12 @@ def _csv(report: Report) -> str:
     titles = [column.title for column in report.tables[0].columns] if report.tables else []
     writer.writerow([title.replace(" ", "_") for title in titles])
     for table in tables:
-        writer.writerows(["" if cell is None else cell for cell in row] for row in table.rows)
+        writer.writerows([_csv_cell(cell) for cell in row] for row in table.rows)
     return out.getvalue()
+
+
+def _csv_cell(cell: Cell) -> Cell:
+    return "" if cell is None else printable(cell) if isinstance(cell, str) else cell
 
 
 def _markdown(report: Report) -> str:
@@ -53,7 +58,7 @@ def _markdown(report: Report) -> str:
         lines += ["", *table.footer] if table.footer else []
         parts.append("\n".join(lines))
     if report.lines:
-        parts.append("\n\n".join(report.lines))
+        parts.append("\n\n".join(map(printable, report.lines)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -72,7 +77,7 @@ def _text(report: Report, width: int | None, color: bool) -> str:
             console.print(f"columns left out to fit: {', '.join(hidden)} (all in --format json)", style="dim")
         console.print()
     for line in report.lines:
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)
     return "\n".join(line.rstrip() for line in out.getvalue().rstrip().split("\n")) + "\n"
 
 

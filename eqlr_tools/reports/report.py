@@ -71,7 +71,15 @@ def figure(value: Cell, digits: int = 3) -> str:
         if 1e-3 <= abs(value) < 1e5:
             return f"{value:,.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
         return f"{value:.{digits - 1}e}"
-    return value
+    return printable(value)
+
+
+def printable(text: str) -> str:
+    """Names come from files: what would steer a terminal, or cannot be encoded, is shown as an escape."""
+    if text.isascii() and text.isprintable():
+        return text
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(c if c == "\n" or c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def shape_text(shape: Sequence[int]) -> str:
