@@ -89,10 +89,11 @@ def is_optimizer_state(value: Any) -> bool:
 
 
 def split_prefixes(names: list[str]) -> list[str]:
-    """The network prefixes that together cover every name, or none."""
-    heads = list(dict.fromkeys(name.partition(".")[0] for name in names))
-    if heads and all(head in NETWORK_NAMES for head in heads) and all("." in name for name in names):
-        return [f"{head}." for head in heads]
+    """The network prefixes (`g_ema.`, `G/`) that together cover every name, or none."""
+    for separator in "./":
+        heads = list(dict.fromkeys(name.partition(separator)[0] for name in names))
+        if heads and all(head in NETWORK_NAMES for head in heads) and all(separator in name for name in names):
+            return [f"{head}{separator}" for head in heads]
     return []
 
 
@@ -128,9 +129,7 @@ def _networks_of(path: TreePath, value: dict[Any, Any]) -> list[Network]:
     if not prefixes:
         return [_network(_name(path), path, "", tensors, attributes)]
     return [
-        _network(
-            prefix.rstrip("."), path, prefix, {k: t for k, t in tensors.items() if k.startswith(prefix)}, attributes
-        )
+        _network(prefix[:-1], path, prefix, {k: t for k, t in tensors.items() if k.startswith(prefix)}, attributes)
         for prefix in prefixes
     ]
 

@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, split_prefixes
+from eqlr_tools.checkpoints.hdf5_files import HDF5_HEAD, KERAS_MEMBER, read_hdf5
+from eqlr_tools.checkpoints.numpy_files import NPY_HEAD, looks_like_npz, read_npy, read_npz
+from eqlr_tools.checkpoints.onnx_files import looks_like_onnx, read_onnx
 from eqlr_tools.checkpoints.provenance import (
     METADATA_KEY,
     PROVENANCE_MEMBER,
@@ -15,6 +18,7 @@ from eqlr_tools.checkpoints.provenance import (
     restore_aliases,
     restore_tree,
 )
+from eqlr_tools.checkpoints.refusals import refusal
 from eqlr_tools.checkpoints.remote import is_folder, is_remote, locate, open_source
 from eqlr_tools.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
 from eqlr_tools.checkpoints.sources import Source
@@ -32,20 +36,13 @@ from eqlr_tools.checkpoints.torch_tar import looks_like_tar, read_torch_tar
 from eqlr_tools.checkpoints.trees import normalise
 from eqlr_tools.errors import UnreadableError
 
-SUFFIXES = (".safetensors", ".pt", ".pth", ".pth.tar", ".ckpt", ".bin", ".model", ".pkl", ".jit", ".steg", ".pt2")
+SUFFIXES = tuple(
+    ".safetensors .pt .pth .pth.tar .ckpt .bin .model .pkl .jit .steg .pt2 .onnx .npz .npy .h5 .hdf5 .keras".split()
+)
 """What a directory is searched for; single files are opened whatever they are called."""
 
 INDEX_SUFFIX = ".index.json"
 MAX_INDEX_BYTES = 100_000_000
-
-_NOT_SUPPORTED = [
-    (0, b"GGUF", "a GGUF file", "GGUF stores quantised blocks without the equalized form; convert the original"),
-    (4, b"TFL3", "a TensorFlow Lite model", "convert the checkpoint that it was made from"),
-    (0, b"\x89HDF", "an HDF5 file", "HDF5 is not read yet; save the weights as safetensors"),
-    (0, b"\x93NUMPY", "a numpy array file", ".npy is not read yet; save the weights as safetensors"),
-    (0, b"\x1f\x8b", "a gzip file", "unpack it first"),
-    (0, b"PK\x05\x06", "an empty zip archive", "get the file again"),
-]
 
 
 def open_checkpoint(path: str | Path) -> Checkpoint:
@@ -81,9 +78,16 @@ def _open_file(path: Path, source: Source) -> Checkpoint:
     if looks_like_safetensors(source):
         tensors, metadata = read_safetensors(source)
         return _flat_checkpoint(path, "safetensors", tensors, metadata, (path,))
+    if head.startswith(NPY_HEAD):
+        return _checkpoint(path, "npy", read_npy(source))
+    if head.startswith(HDF5_HEAD):
+        return _flat_checkpoint(path, "hdf5", read_hdf5(source), {}, (path,))
+    if looks_like_onnx(source):
+        model = read_onnx(source, path)
+        return Checkpoint(path, "onnx", model.tensors, (path, *model.files), model.metadata)
     if looks_like_pickle(head):
         return _checkpoint(path, "pickle", normalise(read_bare_pickle(source), source.name))
-    raise _unknown(path, head)
+    raise refusal(path, source)
 
 
 def looks_like_pickle(head: bytes) -> bool:
@@ -95,6 +99,11 @@ def _open_zip(path: Path, source: Source) -> Checkpoint:
     archive = ZipReader(source)
     if find_pickle(archive) is None and looks_like_export(archive):
         return _checkpoint(path, "torch export", normalise(read_torch_export(archive), source.name))
+    if looks_like_npz(archive):
+        return _checkpoint(path, "npz", nest(read_npz(archive)))
+    if KERAS_MEMBER in archive.members:
+        weights = read_hdf5(archive.member(KERAS_MEMBER))
+        return _flat_checkpoint(path, "keras", weights, {}, (path,))
     if find_pickle(archive) is None:
         raise UnreadableError(
             f"{path}: a zip archive, but not one that torch.save wrote",
@@ -123,16 +132,14 @@ def _flat_checkpoint(
 
 
 def nest(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Undo the flattening of several networks into one name space (`g_ema.conv1...`)."""
-    tree: dict[str, Any] = {}
+    """Undo the flattening of several networks into one name space (`g_ema.conv1...`, `G/conv1/...`)."""
     prefixes = split_prefixes(list(tensors))
-    for name, tensor in tensors.items():
-        head, _, rest = name.partition(".")
-        if prefixes:
-            tree.setdefault(head, {})[rest] = tensor
-        else:
-            tree[name] = tensor
-    return tree
+    if not prefixes:
+        return dict(tensors)
+    return {
+        prefix[:-1]: {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+        for prefix in prefixes
+    }
 
 
 def _open_directory(path: Path) -> Checkpoint:
@@ -202,17 +209,3 @@ def _json(source: Source, path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UnreadableError(f"{path}: JSON, but not a table")
     return value
-
-
-def _unknown(path: Path, head: bytes) -> UnreadableError:
-    for offset, magic, what, hint in _NOT_SUPPORTED:
-        if head[offset:].startswith(magic):
-            return UnreadableError(f"{path}: {what}, which eqlr does not read", hint=hint)
-    if head.lstrip()[:1] in (b"{", b"["):
-        return UnreadableError(f"{path}: a JSON file, not a checkpoint", hint="name the checkpoint itself")
-    if head.lstrip()[:1] == b"<" or head.startswith(b"version https://git-lfs"):
-        return UnreadableError(f"{path}: a web page or a Git LFS pointer, not a checkpoint", hint="download it again")
-    return UnreadableError(
-        f"{path}: not a checkpoint that eqlr knows (it starts with {head[:8].hex(' ')})",
-        hint="eqlr reads safetensors, what torch.save writes, and pickles; a truncated download looks like this too",
-    )

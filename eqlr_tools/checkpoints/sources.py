@@ -166,3 +166,8 @@ class SeekableSource:
         data = self._source.read(self._position, length)
         self._position += length
         return data
+
+    def readinto(self, buffer: memoryview) -> int:
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
