@@ -17,7 +17,8 @@ import numpy as np
 from eqlr_tools.checkpoints.dtypes import BY_TORCH, DType
 from eqlr_tools.checkpoints.modules import ModuleTree
 from eqlr_tools.checkpoints.protobuf import BYTES, Field, Message
-from eqlr_tools.checkpoints.sources import FileSource, MemorySource, SliceSource, Source
+from eqlr_tools.checkpoints.remote import is_remote, open_source
+from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
 from eqlr_tools.errors import UnreadableError
 
@@ -95,7 +96,7 @@ class _Reader:
     path: Path
     tensors: dict[str, Tensor] = field(default_factory=dict)
     consumers: dict[str, list[tuple[str, int, list[str]]]] = field(default_factory=dict)
-    files: dict[str, FileSource] = field(default_factory=dict)
+    files: dict[str, Source] = field(default_factory=dict)
 
     def graph(self, graph: Message, depth: int) -> None:
         if depth > _MAX_DEPTH:
@@ -217,18 +218,12 @@ class _Reader:
         """A run of bytes in a file beside the model. Its name, and its link target, must not lead elsewhere."""
         location = entries.get("location", "")
         file = self.path.parent / location
-        beside = (self.path.parent.resolve(), self.path.resolve().parent)
         if not location or Path(location).is_absolute() or ".." in Path(location).parts or "\\" in location:
             raise self._damaged(name, f"lies in {location!r}, which leads out of the model's directory")
-        if not file.is_file():
-            raise UnreadableError(
-                f"{self.path}: the file {location!r} with the data of {name!r} is missing",
-                hint="put it beside the model",
-            )
-        if not any(file.resolve().is_relative_to(directory) for directory in beside):
-            raise self._damaged(name, f"lies in {location!r}, a link that leads out of the model's directory")
         if location not in self.files:
-            self.files[location] = FileSource(file)
+            if not is_remote(self.path):
+                self._check_beside(file, location, name)
+            self.files[location] = open_source(file)
         source = self.files[location]
         try:
             offset = int(entries.get("offset", "0"))
@@ -236,6 +231,17 @@ class _Reader:
         except ValueError as error:
             raise self._damaged(name, "has an offset that is no number") from error
         return _in_place(SliceSource(source, offset, length))
+
+    def _check_beside(self, file: Path, location: str, name: str) -> None:
+        if not file.is_file():
+            raise UnreadableError(
+                f"{self.path}: the file {location!r} with the data of {name!r} is missing",
+                hint="put it beside the model",
+            )
+        # A download cache links model and data to one folder of blobs; any other link target is not the model's.
+        directories = (self.path.parent.resolve(), self.path.resolve().parent)
+        if not any(file.resolve().is_relative_to(directory) for directory in directories):
+            raise self._damaged(name, f"lies in {location!r}, a link that leads out of the model's directory")
 
     def _damaged(self, name: str, why: str) -> UnreadableError:
         return UnreadableError(f"{self.path}: tensor {name!r} {why}", hint="the model is damaged or was altered")
