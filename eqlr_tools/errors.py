@@ -32,6 +32,10 @@ class AmbiguousError(EqlrError):
     """The file allows several readings, and the message names the flag that decides."""
 
 
+class InexpressibleError(EqlrError):
+    """The target family has no place for something that the source has, and nothing may be lost on the way."""
+
+
 class OutputError(EqlrError):
     """The output cannot be written: it exists, no space, no permission, same as the source."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eqlr_tools import __version__
-from eqlr_tools.cli import audit, bake, equalize, explain, families, scan, verify
+from eqlr_tools.cli import audit, bake, convert, equalize, explain, families, scan, verify
 from eqlr_tools.cli.failures import report_failure
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def _root(
     """
 
 
-for _module in (scan, explain, audit, bake, equalize, verify, families):
+for _module in (scan, explain, audit, bake, equalize, convert, verify, families):
     _module.register(app)
 
 

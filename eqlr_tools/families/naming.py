@@ -43,8 +43,8 @@ class Slot:
     """One tensor. `layout` says how the stored tensor (left) becomes the canonical one (right), see `arranging.py`.
 
     `he` multiplies by 1 / sqrt(in * kernel): for demodulated weights that a family stores and applies unscaled.
-    `optional` tensors may be absent, `read_only` ones are not written. A tensor that stands `outside` belongs to the
-    network, but lies beside it in the file.
+    `optional` tensors may be absent in a file; a default is written for them all the same, unless they `may_lack`.
+    `read_only` ones are never written. A tensor `outside` belongs to the network, but lies beside it in the file.
     """
 
     canonical: str
@@ -55,6 +55,7 @@ class Slot:
     add: float = 0.0
     he: bool = False
     optional: bool = False
+    may_lack: bool = False
     outside: bool = False
     read_only: bool = False
 
@@ -97,9 +98,19 @@ class Naming:
             depth = next((d for d in reversed(deeper) if self._has(d, than=depth) and self._covers(d, there)), depth)
         return depth
 
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """What keeps a network from being a whole one of this kind: the tensors that the nearest such one has."""
+        there = set(names)
+        wanted = [self._required(Depth(1 << n)) for n in range(2, MAX_LOG2_RESOLUTION)]
+        nearest = max(wanted, key=lambda required: len(there & set(required)) - len(set(required) - there))
+        return [name for name in nearest if name not in there]
+
     def _has(self, depth: Depth, than: Depth) -> bool:
         """True if the deeper network has other tensors: not every kind of network has a mapping, or labels."""
         return {slot.stored for slot in self.slots(depth)} != {slot.stored for slot in self.slots(than)}
 
     def _covers(self, depth: Depth, names: set[str]) -> bool:
-        return all(slot.stored in names for slot in self.slots(depth) if not slot.optional and not slot.outside)
+        return names.issuperset(self._required(depth))
+
+    def _required(self, depth: Depth) -> list[str]:
+        return [slot.stored for slot in self.slots(depth) if not slot.optional and not slot.outside]

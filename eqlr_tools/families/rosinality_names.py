@@ -95,12 +95,12 @@ def _generator(words: _Words) -> Callable[[Depth], Iterator[Slot]]:
 
 
 def _mapping(words: _Words, depth: Depth) -> Iterator[Slot]:
-    if depth.labels:
-        weight, bias = words.label or ("(no label embedding)", "(no label embedding)")
-        yield Slot("mapping.label.weight", weight)
-        yield Slot("mapping.label.bias", bias)
+    labels = words.label if depth.labels else None
+    if labels:
+        yield Slot("mapping.label.weight", labels[0])
+        yield Slot("mapping.label.bias", labels[1])
     # Element 0 of the Sequential normalises z; a conditional mmagic network does that outside.
-    first = 0 if depth.labels else 1
+    first = 0 if labels else 1
     for i in range(depth.mapping_layers):
         layer = words.mapping.format(i + first)
         yield Slot(f"mapping.fc{i}.weight", f"{layer}.{words.mapping_weight}")

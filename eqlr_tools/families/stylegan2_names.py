@@ -34,7 +34,7 @@ def plain_generator(depth: Depth) -> Iterator[Slot]:
     if depth.labels:
         yield from _dense("mapping.label", "mapping.label")
     yield from _mapping(depth)
-    yield Slot("mapping.w_avg", "mapping.w_avg", optional=True)
+    yield Slot("mapping.w_avg", "mapping.w_avg", optional=True, may_lack=True)
     yield Slot("synthesis.const", "synthesis.const")
     for resolution in (4, *depth.blocks):
         for name in ("conv0", "conv1", "torgb")[resolution == 4 :]:
@@ -42,8 +42,8 @@ def plain_generator(depth: Depth) -> Iterator[Slot]:
             yield from _dense(layer, layer)
             yield from _dense(f"{layer}.style", f"{layer}.style")
             if name != "torgb":
-                yield Slot(f"{layer}.noise_strength", f"{layer}.noise_strength", optional=True)
-                yield Slot(f"{layer}.noise", f"{layer}.noise", optional=True)
+                yield Slot(f"{layer}.noise_strength", f"{layer}.noise_strength", optional=True, may_lack=True)
+                yield Slot(f"{layer}.noise", f"{layer}.noise", optional=True, may_lack=True)
     yield Slot("fir", "fir", optional=True)
 
 

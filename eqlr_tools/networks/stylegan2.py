@@ -114,21 +114,25 @@ def synthesise(p: Parameters, w: NDArray, *, clamp: float | None = None) -> NDAr
     return image
 
 
-def discriminate(p: Parameters, image: NDArray, *, group_size: int = 4) -> NDArray:
+def discriminate(p: Parameters, image: NDArray, *, group_size: int = 4, clamp: float | None = None) -> NDArray:
     """Logits of images; those of a conditional discriminator before its projection."""
     sizes = resolutions(p, "")
-    x = leaky_relu(_convolved(p, f"b{sizes[-1]}.fromrgb", image))
+    x = _activated(_convolved(p, f"b{sizes[-1]}.fromrgb", image), clamp)
     for resolution in reversed(sizes[1:]):
         block = f"b{resolution}"
         y = filtered(x, _fir(p), (1, 1))[:, :, ::2, ::2]
-        y = correlate(y, p[f"{block}.skip.weight"])
-        x = leaky_relu(_convolved(p, f"{block}.conv0", x, padding=1))
-        x = leaky_relu(_convolved(p, f"{block}.conv1", filtered(x, _fir(p), (2, 2)), stride=2))
+        y = _limited(correlate(y, p[f"{block}.skip.weight"]), clamp)
+        x = _activated(_convolved(p, f"{block}.conv0", x, padding=1), clamp)
+        x = _activated(_convolved(p, f"{block}.conv1", filtered(x, _fir(p), (2, 2)), stride=2), clamp)
         x = (x + y) * np.sqrt(0.5).astype(x.dtype)
-    x = leaky_relu(_convolved(p, "b4.conv", with_group_deviation(x, group_size), padding=1))
+    x = _activated(_convolved(p, "b4.conv", with_group_deviation(x, group_size), padding=1), clamp)
     x = leaky_relu(x.reshape(len(x), -1) @ p["b4.fc.weight"].T + p["b4.fc.bias"])
     logits: NDArray = x @ p["b4.out.weight"].T + p["b4.out.bias"]
     return logits
+
+
+def _activated(x: NDArray, clamp: float | None) -> NDArray:
+    return _limited(leaky_relu(x), clamp)
 
 
 def _styled(
@@ -137,7 +141,7 @@ def _styled(
     x = _modulated(p, layer, x, w, upsample=upsample)
     if f"{layer}.noise_strength" in p:
         x = x + p[f"{layer}.noise_strength"] * p[f"{layer}.noise"]
-    return _limited(leaky_relu(x + p[f"{layer}.bias"][:, None, None]), clamp)
+    return _activated(x + p[f"{layer}.bias"][:, None, None], clamp)
 
 
 def _modulated(

@@ -14,7 +14,8 @@ from eqlr_tools.rewriting.scale import Scale
 class Edit:
     """What one tensor becomes: a key in the same dict, a scale, or nothing (`key` None).
 
-    `network` is None for a tensor that belongs to none.
+    `network` is None for a tensor that belongs to none. `relaid` says that the elements have another order or shape
+    than in the source.
     """
 
     network: str | None
@@ -23,6 +24,7 @@ class Edit:
     tensor: Tensor
     scale: Scale | None = None
     reason: str = ""
+    relaid: bool = False
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from eqlr_tools.errors import OutputError, UsageError
 from eqlr_tools.rewriting.edits import Dropped, Edit
 from eqlr_tools.rewriting.optimizer import LearningRate, OptimizerOptions, convert_optimizers
 from eqlr_tools.rewriting.order import in_module_order
+from eqlr_tools.rewriting.selection import Selection
 
-Action = Literal["copy", "rescale", "rename", "add"]
+Action = Literal["copy", "rescale", "rename", "reshape", "add"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything a rewrite will do. `tree` holds an `Output` for each step, in the target's nesting."""
+    """Everything a rewrite will do. `tree` holds an `Output` for each step, in the target's nesting.
+
+    `places` says where a network stands in the target, as path and prefix, if that is not where the source has it;
+    then only the networks named there are in the target, and are recognised there as `reading` says.
+    """
 
     operation: str
     source: Checkpoint
@@ -55,6 +60,8 @@ class Plan:
     provenance: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
     rates: tuple[LearningRate, ...] = field(default=())
+    places: Mapping[str, tuple[TreePath, str]] = field(default_factory=dict)
+    reading: Selection | None = None
 
     @property
     def changes(self) -> int:
@@ -88,19 +95,11 @@ def build_plan(
 
     What no edit names is copied.
     """
-    flat = is_flat(target)
+    is_flat(target)
     sole = source.networks[0].path if len(source.networks) == 1 else ()
     conversion = convert_optimizers(source, edits, optimizers or OptimizerOptions())
     origin: dict[int, Edit] = dict(conversion.origins)
     tree = _rebuild(source.tree, (), _Changes(edits, conversion.trees), origin)
-    steps = []
-    names: set[str] = set()
-    for path, output in leaves(tree):
-        name = flat_name(path, sole) if flat else dotted(path)
-        if name in names:
-            raise OutputError(f"{target}: two tensors would be called {name!r}", hint="write a .pt instead")
-        names.add(name)
-        steps.append(_step(origin.get(id(output)), output, path, name, source))
     dropped = [
         Dropped(edit.network or "", edit.source or "", edit.reason)
         for group in edits.values()
@@ -112,7 +111,7 @@ def build_plan(
         source,
         target,
         family,
-        tuple(steps),
+        steps_of_tree(source, target, tree, sole, origin),
         (*dropped, *conversion.dropped),
         tree,
         sole,
@@ -120,6 +119,22 @@ def build_plan(
         (*notes, *conversion.notes),
         tuple(conversion.rates),
     )
+
+
+def steps_of_tree(
+    source: Checkpoint, target: Path, tree: Any, sole: TreePath, origin: Mapping[int, Edit]
+) -> tuple[Step, ...]:
+    """A step for every tensor of a tree. `origin` holds the edit that made an output, by the output's id."""
+    flat = is_flat(target)
+    steps = []
+    names: set[str] = set()
+    for path, output in leaves(tree):
+        name = flat_name(path, sole) if flat else dotted(path)
+        if name in names:
+            raise OutputError(f"{target}: two tensors would be called {name!r}", hint="write a .pt instead")
+        names.add(name)
+        steps.append(_step(origin.get(id(output)), output, path, name, source))
+    return tuple(steps)
 
 
 def _step(edit: Edit | None, output: Output, path: TreePath, name: str, source: Checkpoint) -> Step:
@@ -131,6 +146,8 @@ def _step(edit: Edit | None, output: Output, path: TreePath, name: str, source: 
         return Step("add", edit.network, None, name, 1.0, dtype, shape)
     if edit.scale is not None:
         return Step("rescale", edit.network, edit.source, name, edit.scale.factor, dtype, shape)
+    if edit.relaid:
+        return Step("reshape", edit.network, edit.source, name, 1.0, dtype, shape)
     renamed = not dotted(path).endswith(edit.source)
     return Step("rename" if renamed else "copy", edit.network, edit.source, name, 1.0, dtype, shape)
 

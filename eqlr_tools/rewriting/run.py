@@ -26,7 +26,15 @@ from eqlr_tools.families.registry import Recognition
 from eqlr_tools.rewriting.plan import Plan, is_flat
 from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all
-from eqlr_tools.rewriting.verify import MAX_ULP, Comparison, Effective, Verification, compare, verify
+from eqlr_tools.rewriting.verify import (
+    MAX_ULP,
+    Comparison,
+    Effective,
+    Verification,
+    compare,
+    verify,
+    verify_pairs,
+)
 
 Progress = Callable[[int], None]
 
@@ -104,9 +112,14 @@ def _flat_extras(plan: Plan, outputs: dict[str, Output]) -> dict[str, Any]:
 def _verify_written(plan: Plan, source: list[Recognition], temporary: Path, progress: Progress) -> Verification:
     """Re-read the file and compare it with the source: effective weights by ulp, everything else bit for bit."""
     written = open_checkpoint(temporary)
-    names = tuple(recognition.network.name for recognition in source)
-    result = verify(source, recognise_all(written, Selection(networks=names)), progress=progress)
-    compared = {(r.network.path, r.network.prefix) for r in source}
+    if plan.places:
+        pairs = _moved(plan, source, recognise_all(written, plan.reading or Selection()))
+        result = verify_pairs(pairs, progress=progress)
+        compared = set(plan.places.values())
+    else:
+        names = tuple(recognition.network.name for recognition in source)
+        result = verify(source, recognise_all(written, Selection(networks=names)), progress=progress)
+        compared = {(r.network.path, r.network.prefix) for r in source}
     rest = _compare_copies(plan, written, compared, progress)
     result = Verification(result.tolerance_ulp, result.comparisons + tuple(rest), result.pairs, result.notes)
     if not result.passed:
@@ -118,6 +131,19 @@ def _verify_written(plan: Plan, source: list[Recognition], temporary: Path, prog
             hint="the source is untouched; please report this with the output of eqlr explain",
         )
     return result
+
+
+def _moved(plan: Plan, source: list[Recognition], written: list[Recognition]) -> list[tuple[Recognition, Recognition]]:
+    """Pair every network that the plan moves with the one that stands in its new place."""
+    by_place = {(r.network.path, r.network.prefix): r for r in written}
+    moved = [(r, plan.places[r.network.name]) for r in source if r.network.name in plan.places]
+    absent = [place for _, place in moved if place not in by_place]
+    if absent or len(moved) != len(plan.places):
+        raise VerificationError(
+            f"{plan.target}: not written, because a network is not where the plan puts it: {absent}",
+            hint="the source is untouched; please report this",
+        )
+    return [(recognition, by_place[place]) for recognition, place in moved]
 
 
 def _compare_copies(

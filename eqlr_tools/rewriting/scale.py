@@ -1,4 +1,4 @@
-"""Multiplication and division of stored bits by a constant, rounded once to the stored type."""
+"""Multiplication and division of stored bits by a constant, and its addition, rounded once to the stored type."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scale:
-    """x -> x * multiply / divide.
+    """x -> x * multiply / divide + add.
 
     float64 computes in float64. Everything else computes in float32 with the constant rounded to float32, which is
     what torch does with `weight * c` at run time, so a baked weight is the very number that the network applied.
-    With both a factor and a divisor the arithmetic is in float64, so that there is still one rounding.
+    With more than one of the three the arithmetic is in float64, so that there is still one rounding.
     """
 
     multiply: float = 1.0
     divide: float = 1.0
+    add: float = 0.0
 
     @property
     def factor(self) -> float:
@@ -39,9 +40,9 @@ class Scale:
 
     def _arithmetic(self, values: NDArray[Any]) -> NDArray[Any]:
         result: NDArray[Any]
-        if values.dtype == np.float64 or (self.multiply != 1.0 and self.divide != 1.0):
+        if values.dtype == np.float64 or self.add != 0.0 or (self.multiply != 1.0 and self.divide != 1.0):
             wide = values.astype(np.float64)
-            return (wide * self.multiply / self.divide).astype(values.dtype)
+            return (wide * self.multiply / self.divide + self.add).astype(values.dtype)
         if self.divide != 1.0:
             result = np.divide(values, np.float32(self.divide), out=values)
         else:

@@ -7,16 +7,19 @@ value times the constant that recognition gives, rounded once. Nothing of a plan
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eqlr_tools.checkpoints.dtypes import DType
+from eqlr_tools.checkpoints.outputs import constant_tensor
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import NothingMatchedError
 from eqlr_tools.families.registry import Recognition
+from eqlr_tools.rewriting.canonical import CanonicalNetwork, Part, canonical_network
+from eqlr_tools.rewriting.defaults import implied_parameter, is_open
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,10 +32,11 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Effective:
-    """What a network applies under one name: a tensor times a constant."""
+    """What a network applies under one name: a tensor times a constant, plus another."""
 
     tensor: Tensor
     scale: float
+    add: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -89,9 +93,27 @@ def verify(
     NothingMatchedError if no network has a partner.
     """
     pairs, notes = _pair(first, second)
+    return verify_pairs(pairs, notes, tolerance_ulp=tolerance_ulp, progress=progress)
+
+
+def verify_pairs(
+    pairs: Sequence[tuple[Recognition, Recognition]],
+    notes: Sequence[str] = (),
+    *,
+    tolerance_ulp: int = MAX_ULP,
+    progress: Progress = lambda _: None,
+) -> Verification:
+    """Compare networks whose partners are known.
+
+    Networks of one architecture in different layouts are compared as the canonical parameters that they are.
+    """
     comparisons: list[Comparison] = []
     for left, right in pairs:
-        comparisons += _compare_networks(left, right, tolerance_ulp, progress)
+        sides = _canonical_sides(left, right)
+        if sides:
+            comparisons += _compare_canonical(*sides, tolerance_ulp, progress)
+        else:
+            comparisons += _compare_networks(left, right, tolerance_ulp, progress)
     names = tuple((left.network.name, right.network.name) for left, right in pairs)
     return Verification(tolerance_ulp, tuple(comparisons), names, tuple(notes))
 
@@ -128,6 +150,51 @@ def _pair(
     return pairs, [f"network {name} is in one file only and was not compared" for name in lonely]
 
 
+def _canonical_sides(left: Recognition, right: Recognition) -> tuple[CanonicalNetwork, CanonicalNetwork] | None:
+    """Both as canonical networks, if they are of different layouts and of one architecture."""
+    if left.layout is None or right.layout is None or left.layout.id == right.layout.id:
+        return None
+    mine, theirs = canonical_network(left), canonical_network(right)
+    if mine is None or theirs is None or mine.naming.architecture != theirs.naming.architecture:
+        return None
+    return (mine, theirs) if mine.naming.role == theirs.naming.role else None
+
+
+def _compare_canonical(
+    left: CanonicalNetwork, right: CanonicalNetwork, tolerance_ulp: int, progress: Progress
+) -> Iterator[Comparison]:
+    """Compare every stored tensor of both with its partner, under its canonical name.
+
+    A parameter that one file lacks counts as what its absence means; where it means nothing, there is nothing to
+    compare. Tensors that are no canonical parameter have no partner.
+    """
+    network = left.recognition.network.name
+    pairs: list[tuple[str, Part | None, Part | None]]
+    pairs = [(name, part, right.parts.get(name)) for name, part in left.parts.items()]
+    pairs += [(name, left.parts.get(name), part) for name, part in right.parts.items() if name not in left.parts]
+    pairs += [(copy.slot.canonical, left.parts.get(copy.slot.canonical), copy) for copy in right.copies]
+    pairs += [(copy.slot.canonical, copy, right.parts.get(copy.slot.canonical)) for copy in left.copies]
+    for name, mine, theirs in pairs:
+        if (mine is None or theirs is None) and is_open(name):
+            continue
+        a, b = _effective_part(name, mine), _effective_part(name, theirs)
+        if a is None or b is None:
+            problem = f"missing in the {'first' if a is None else 'second'} file"
+            yield Comparison(network, name, False, None, problem=problem)
+        else:
+            yield compare(network, name, a, b, tolerance_ulp, progress)
+    for side, names in (("first", left.leftover), ("second", right.leftover)):
+        for name in names:
+            yield Comparison(network, name, False, None, problem=f"in the {side} file only")
+
+
+def _effective_part(name: str, part: Part | None) -> Effective | None:
+    if part is not None:
+        return Effective(part.tensor, part.scale, part.add)
+    implied = implied_parameter(name)
+    return None if implied is None else Effective(constant_tensor(implied, "F32"), 1.0)
+
+
 def _compare_networks(
     left: Recognition, right: Recognition, tolerance_ulp: int, progress: Progress
 ) -> Iterator[Comparison]:
@@ -159,7 +226,9 @@ def compare(
     relative, differing = 0.0, 0
     for a, b in _paired_blocks(left.tensor, right.tensor):
         progress(a.nbytes)
-        if left.tensor.dtype == right.tensor.dtype and left.scale == right.scale and np.array_equal(a, b):
+        if (left.tensor.dtype, left.scale, left.add) == (right.tensor.dtype, right.scale, right.add) and np.array_equal(
+            a, b
+        ):
             continue
         if exact:
             differing += int(np.count_nonzero(a != b))
@@ -185,8 +254,8 @@ def _paired_blocks(left: Tensor, right: Tensor) -> Iterator[tuple[NDArray, NDArr
 
 def _distance(left: Effective, a: NDArray, right: Effective, b: NDArray) -> tuple[int | None, float, int]:
     """(largest ulp, largest relative difference, count of differing elements) in the coarser of the two types."""
-    x = left.tensor.dtype.values(a).astype(np.float64) * left.scale
-    y = right.tensor.dtype.values(b).astype(np.float64) * right.scale
+    x = left.tensor.dtype.values(a).astype(np.float64) * left.scale + left.add
+    y = right.tensor.dtype.values(b).astype(np.float64) * right.scale + right.add
     both_nan = np.isnan(x) & np.isnan(y)
     coarse = min(left.tensor.dtype, right.tensor.dtype, key=lambda dtype: dtype.itemsize)
     ordered_x, ordered_y = _ordered(x, coarse), _ordered(y, coarse)

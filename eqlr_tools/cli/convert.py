@@ -1,0 +1,59 @@
+"""`eqlr convert`: one family's layout to another's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eqlr_tools.cli import options
+from eqlr_tools.reports.rendering import Format
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(
+        epilog="[bold]Examples[/bold]: eqlr convert network.pkl out.pt --to rosinality-stylegan2 · "
+        "eqlr convert model.pt out.safetensors --to plain --network g_ema · "
+        "eqlr convert model.pt out.pt --to nvidia-stylegan2-ada --dry-run"
+    )(convert)
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A checkpoint of a known architecture.")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="FAMILY", help="The family to write, or plain: baked weights under eqlr's canonical names."
+        ),
+    ],
+    accept: Annotated[
+        list[str] | None,
+        typer.Option("--accept", metavar="NAME", help="What may be lost: conv_clamp, noise or w_avg. Repeatable."),
+    ] = None,
+    network: options.Network = None,
+    family: options.Family = None,
+    gain: options.Gain = None,
+    lr_multiplier: options.LrMultiplier = None,
+    fan_in: options.FanInOption = None,
+    format: options.FormatOption = Format.table,
+    output: options.Output = None,
+    force: options.Force = False,
+    dry_run: options.DryRun = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write a checkpoint as another project has it: names, layouts, kernel orientation, constants, averages.
+
+    The result is read back and compared with the source, parameter by parameter, before it gets its name. What the
+    target cannot express is an error that names it; nothing is dropped on the way but the optimizer's state.
+    """
+    from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.cli.rewrite import carry_out
+    from eqlr_tools.rewriting.convert import plan_convert
+
+    chosen = options.selection(network, family, gain, lr_multiplier, fan_in)
+    plan = plan_convert(open_checkpoint(source), target, chosen, to=to, accept=accept or ())
+    carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)

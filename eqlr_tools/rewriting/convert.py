@@ -1,0 +1,290 @@
+"""One family's layout to another's: every tensor by way of the canonical parameter that it is.
+
+    canonical = c * stored + add            in the source's layout, with the source's constants
+    stored'   = (canonical - add') / c'     in the target's layout, with the target's constants
+
+Both steps are one multiplication and one addition, done in float64 and rounded once. Where the constants agree, as
+they do between most families, the bits are carried over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from eqlr_tools.checkpoints.checkpoint import Checkpoint
+from eqlr_tools.checkpoints.outputs import Output
+from eqlr_tools.checkpoints.pickles import StateDict
+from eqlr_tools.checkpoints.trees import Path as TreePath
+from eqlr_tools.errors import AmbiguousError, InexpressibleError, NothingMatchedError, UsageError
+from eqlr_tools.families.family import Family, Overrides
+from eqlr_tools.families.naming import Naming, Slot
+from eqlr_tools.families.plain import PLAIN
+from eqlr_tools.families.registry import FAMILIES, Recognition, family_named
+from eqlr_tools.rewriting.canonical import CanonicalNetwork, Part, canonical_network, relaid, stored_scales
+from eqlr_tools.rewriting.defaults import default_parameter, stored_default
+from eqlr_tools.rewriting.edits import Dropped, Edit
+from eqlr_tools.rewriting.limits import refuse_inexpressible
+from eqlr_tools.rewriting.plan import Plan, is_flat, steps_of_tree
+from eqlr_tools.rewriting.scale import Scale
+from eqlr_tools.rewriting.selection import Selection, recognise_all
+from eqlr_tools.scaling import Shape
+
+DEFAULT_MULTIPLIER = 0.01
+"""Learning-rate multiplier of a mapping network where the source, being plain, has none: every family's default."""
+
+_HALF_ULP = 2.0**-24
+"""A factor nearer to 1 than this (half a unit in the last place of float32) is a rounding of the constant itself."""
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Where a network goes: the target's names for it, the path of its dict, and the prefix of its keys there."""
+
+    naming: Naming
+    path: TreePath
+    prefix: str
+
+
+def plan_convert(
+    source: Checkpoint, target: Path, selection: Selection, *, to: str, accept: Iterable[str] = ()
+) -> Plan:
+    """Plan to write the source's networks as the family `to` has them.
+
+    `accept` names what may be lost although the target has no place for it. Raises InexpressibleError for everything
+    else that would be, NothingMatchedError if no network is a whole one of an architecture that `to` has.
+    """
+    is_flat(target)
+    recognitions = recognise_all(source, selection)
+    networks, others = _canonical(source, recognitions)
+    family = _target_family(to, networks)
+    targets = _targets(source, networks, family)
+    tree: dict[str, Any] = {}
+    origin: dict[int, Edit] = {}
+    notes: list[str] = []
+    # The averaged generator first: a tensor that lies beside the networks is foremost its own.
+    for network in sorted(networks, key=lambda network: not network.is_average):
+        where = targets[network.recognition.network.name]
+        notes += refuse_inexpressible(source, network, where.naming, family, frozenset(accept))
+        _write(tree, origin, network, where, family, selection.overrides, notes)
+    dropped = [*_left_out(source, selection, others), *_training_state(source)]
+    notes += [f"{drop.tensor or f'network {drop.network}'} is left out: {drop.reason}" for drop in dropped]
+    places = {name: (where.path, where.prefix) for name, where in targets.items()}
+    paths = {where.path for where in targets.values()}
+    sole = next(iter(paths)) if len(paths) == 1 else ()
+    steps = steps_of_tree(source, target, tree, sole, origin)
+    multiplier = selection.overrides.lr_multiplier or _multiplier(networks)
+    reading = Selection(family=family.id, overrides=Overrides(lr_multiplier=multiplier))
+    return Plan(
+        operation="convert",
+        source=source,
+        target=target,
+        family=f"{', '.join(sorted({network.family.id for network in networks}))} to {family.id}",
+        steps=steps,
+        dropped=tuple(dropped),
+        tree=tree,
+        sole_network=sole,
+        provenance={"to": family.id},
+        notes=tuple(notes),
+        places=places,
+        reading=reading,
+    )
+
+
+def _canonical(source: Checkpoint, recognitions: list[Recognition]) -> tuple[list[CanonicalNetwork], list[Recognition]]:
+    """The networks that can be converted, and the others."""
+    networks, others = [], []
+    for recognition in recognitions:
+        if recognition.doubt and recognition.layout:
+            raise AmbiguousError(
+                f"{source.path}: network {recognition.network.name} has the {recognition.note}",
+                hint=f"--family {recognition.layout.id} takes it as equalized, --network NAME leaves it out; "
+                "if it was baked, by which tool and from what?",
+            )
+        network = canonical_network(recognition)
+        if network:
+            networks.append(network)
+        elif recognition.layout and recognition.layout.namings:
+            raise _not_whole(source, recognition, recognition.layout)
+        else:
+            others.append(recognition)
+    if not networks:
+        known = ", ".join(sorted(family.id for family in FAMILIES if family.namings))
+        said = "; ".join(f"network {r.network.name}: {r.note or r.family}" for r in recognitions)
+        raise NothingMatchedError(
+            f"{source.path}: no network that can be converted: {said}",
+            hint=f"whole networks of these families can be: {known}",
+        )
+    return networks, others
+
+
+def _not_whole(source: Checkpoint, recognition: Recognition, layout: Family) -> InexpressibleError:
+    """Say what keeps a network of a known family from being one that can be converted."""
+    names = recognition.network.tensors
+    missing = min((naming.missing(names) for naming in layout.namings), key=len)
+    return InexpressibleError(
+        f"{source.path}: network {recognition.network.name} has the layout of {layout.id}, but is a variant of it "
+        f"that eqlr has no canonical names for: {missing[0] if missing else 'a tensor'} is missing",
+        hint="--network NAME picks the networks to convert; eqlr bake works without canonical names",
+    )
+
+
+def _target_family(to: str, networks: list[CanonicalNetwork]) -> Family:
+    architectures = sorted({network.naming.architecture for network in networks})
+    if len(architectures) > 1:
+        raise UsageError(f"the networks are of several architectures: {', '.join(architectures)}", hint="use --network")
+    family = family_named(f"{architectures[0]}-{PLAIN}" if to == PLAIN else to)
+    there = sorted({naming.architecture for naming in family.namings})
+    if architectures[0] not in there:
+        possible = [f.id for f in FAMILIES if any(n.architecture == architectures[0] for n in f.namings)]
+        raise InexpressibleError(
+            f"{to} cannot express {architectures[0]}: {f'it is {there[0]}' if there else 'eqlr has no names for it'}",
+            hint=f"families of that architecture: {', '.join(possible)}",
+        )
+    already = [network.recognition.network.name for network in networks if network.family.id == family.id]
+    if already:
+        raise UsageError(f"network {already[0]} is {family.id} already", hint="eqlr bake or eqlr equalize change it")
+    return family
+
+
+def _targets(source: Checkpoint, networks: list[CanonicalNetwork], family: Family) -> dict[str, _Target]:
+    """A place in the target for every network. The only generator of a file counts as the average one."""
+    generators = [network for network in networks if network.naming.role == "generator"]
+    found: dict[str, _Target] = {}
+    for network in networks:
+        name = network.recognition.network.name
+        naming = next((n for n in family.namings if n.role == network.naming.role), None)
+        if naming is None or naming.reads_only:
+            reason = naming.reads_only if naming else f"eqlr has no names for its {network.naming.role}"
+            raise InexpressibleError(
+                f"{source.path}: network {name} cannot be written as {family.id}: {reason}",
+                hint="--network NAME picks the networks to convert",
+            )
+        average = naming.ema_place and (network.is_average or len(generators) == 1)
+        place = naming.ema_place if average else naming.place
+        prefix = place[-1] if place[-1].endswith(".") else ""
+        where = _Target(naming, place[:-1] if prefix else place, prefix)
+        if where in found.values():
+            raise UsageError(
+                f"{source.path}: two networks would become {'.'.join(place)} of {family.id}: {name} is the second",
+                hint="--network NAME picks the one to convert",
+            )
+        found[name] = where
+    return found
+
+
+def _write(
+    tree: dict[str, Any],
+    origin: dict[int, Edit],
+    network: CanonicalNetwork,
+    where: _Target,
+    family: Family,
+    overrides: Overrides,
+    notes: list[str],
+) -> None:
+    name = network.recognition.network.name
+    slots = [slot for slot in where.naming.slots(network.depth) if not slot.read_only]
+    parts: dict[Slot, Part | None] = {slot: network.parts.get(slot.canonical) for slot in slots}
+    shapes = {slot.stored: _stored_shape(slot, part, network) for slot, part in parts.items()}
+    scales = _target_scales(family, {k: v for k, v in shapes.items() if v is not None}, network, overrides)
+    state = _dict_at(tree, where.path)
+    for slot, part in parts.items():
+        if part is None and shapes[slot.stored] is None:
+            continue
+        key = where.prefix + slot.stored
+        if part is None:
+            tensor, note = stored_default(slot, network)
+            edit = Edit(name, None, key, tensor)
+            notes.append(f"network {name}: {note}")
+        else:
+            edit = _carried(name, part, slot, key, scales.get(slot.stored, 1.0))
+        output = Output(edit.tensor, edit.scale)
+        origin[id(output)] = edit
+        if not slot.outside:
+            state[key] = output
+        elif slot.stored not in tree:
+            tree[slot.stored] = output
+        elif tree[slot.stored].tensor is not output.tensor:
+            tree[f"{slot.stored}_{(*where.path, where.prefix.rstrip('.'))[-1] or where.path[-1]}"] = output
+    notes[:] = list(dict.fromkeys(notes))
+
+
+def _carried(name: str, part: Part, slot: Slot, key: str, scale: float) -> Edit:
+    tensor = relaid(part, slot)
+    scale *= slot.factor(part.tensor.shape)
+    factor, add = part.scale / scale, (part.add - slot.add) / scale
+    changed = abs(factor - 1.0) > (_HALF_ULP if tensor.dtype.itemsize <= 4 else 0.0) or add != 0.0
+    scaling = Scale(part.scale, scale, add) if changed else None
+    edit = Edit(name, part.stored, key, tensor, scaling)
+    return replace(edit, relaid=tensor is not part.raw)
+
+
+def _stored_shape(slot: Slot, part: Part | None, network: CanonicalNetwork) -> Shape | None:
+    """The shape of a tensor of the target; None if neither the source nor a default gives it one."""
+    values = part.tensor.shape if part else default_parameter(slot, network)
+    if values is None:
+        return None
+    shape = tuple(values) if part else tuple(values.shape)  # type: ignore[union-attr]
+    how = slot.arrangement(len(shape)).inverse
+    sizes = how.sizes(shape)
+    return how.shape(sizes) if sizes is not None else shape
+
+
+def _target_scales(
+    family: Family, shapes: Mapping[str, Shape], network: CanonicalNetwork, overrides: Overrides
+) -> dict[str, float]:
+    """The constants that the target's own rules give to tensors of these names and shapes."""
+    if not family.equalized:
+        return {}
+    multiplier = overrides.lr_multiplier or network.lr_multiplier or DEFAULT_MULTIPLIER
+    view = _Shapes(shapes, multiplier)
+    return stored_scales(family.layers(view, "", Overrides(lr_multiplier=multiplier)))
+
+
+@dataclass(frozen=True)
+class _Shapes:
+    """The view of a network that does not exist yet: names and shapes, and the size that its mapping will have."""
+
+    shapes: Mapping[str, Shape]
+    multiplier: float
+
+    def rms(self, name: str) -> float:
+        return 1.0 / self.multiplier
+
+    def scalar(self, name: str) -> float:
+        return 1.0
+
+    def attribute(self, path: str, name: str) -> Any:
+        return None
+
+    def said(self, name: str) -> Any:
+        return None
+
+
+def _dict_at(tree: dict[str, Any], path: TreePath) -> dict[str, Any]:
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    state: dict[str, Any] = tree.setdefault(path[-1], StateDict())
+    return state
+
+
+def _multiplier(networks: list[CanonicalNetwork]) -> float:
+    return next((n.lr_multiplier for n in networks if n.lr_multiplier), DEFAULT_MULTIPLIER)
+
+
+def _left_out(source: Checkpoint, selection: Selection, others: list[Recognition]) -> Iterator[Dropped]:
+    for recognition in others:
+        reason = "no network of a known architecture; the target's files have no place for it"
+        yield Dropped(recognition.network.name, "", reason)
+    if selection.networks:
+        for network in source.networks:
+            if network.name not in selection.networks:
+                yield Dropped(network.name, "", "not selected")
+
+
+def _training_state(source: Checkpoint) -> Iterator[Dropped]:
+    """Optimizer moments belong to the source's parameters and their order; a converted file holds networks."""
+    for path in source.optimizers:
+        yield Dropped("", ".".join(map(str, path)), "optimizer state belongs to the source's parameters")

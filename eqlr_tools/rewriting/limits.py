@@ -1,0 +1,112 @@
+"""What a target family cannot express of a network, each by its name. Nothing is left out silently."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from eqlr_tools.checkpoints.checkpoint import Checkpoint
+from eqlr_tools.errors import InexpressibleError, UsageError
+from eqlr_tools.families.family import Family
+from eqlr_tools.families.naming import Naming
+from eqlr_tools.networks import stylegan2
+from eqlr_tools.rewriting.canonical import CanonicalNetwork
+from eqlr_tools.rewriting.defaults import implied_parameter, is_open
+
+CLAMP = "conv_clamp"
+ACCEPTABLE = (CLAMP, "noise", "w_avg")
+"""What a user may give up: without these the network still computes its images, or nearly so."""
+
+_MARGIN = 2.0
+"""A clamp counts as idle if one of half its size is."""
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Something that the target has no place for. `name` is empty if it cannot be given up."""
+
+    sentence: str
+    name: str = ""
+
+
+def refuse_inexpressible(
+    source: Checkpoint, network: CanonicalNetwork, naming: Naming, family: Family, accepted: frozenset[str]
+) -> list[str]:
+    """Raise InexpressibleError for the first thing that would be lost; return notes on what was found harmless."""
+    name = network.recognition.network.name
+    unknown = sorted(accepted - set(ACCEPTABLE))
+    if unknown:
+        raise UsageError(f"--accept {unknown[0]} is nothing that can be given up", hint=f"only {', '.join(ACCEPTABLE)}")
+    for loss in _losses(network, naming):
+        if loss.name in accepted:
+            continue
+        way_out = f"--accept {loss.name} converts without it; " if loss.name else ""
+        raise InexpressibleError(
+            f"{source.path}: network {name} cannot be written as {family.id}: {loss.sentence}",
+            hint=f"{way_out}eqlr bake keeps the source's own layout",
+        )
+    clamp = _clamp(network)
+    if clamp is None:
+        return []
+    if CLAMP in accepted:
+        return [f"network {name}: {CLAMP} {clamp:g} is given up, as told"]
+    if not _clamp_is_idle(network, clamp):
+        raise InexpressibleError(
+            f"{source.path}: network {name} cannot be written as {family.id}: its {CLAMP} of {clamp:g} limits "
+            "activations that it really has, and the target does not clamp",
+            hint=f"--accept {CLAMP} converts without it; the images will differ",
+        )
+    return [f"network {name}: {CLAMP} {clamp:g} has no place in the target; on random inputs it never acts"]
+
+
+def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
+    places = {slot.canonical for slot in naming.slots(network.depth)}
+    for copy in network.copies:
+        if not np.allclose(copy.tensor.values() * copy.scale, network.values(copy.slot.canonical), atol=1e-6):
+            first = network.parts[copy.slot.canonical].stored
+            yield Loss(f"{copy.stored} and {first} are different filters, and it has one for all layers")
+    for name in network.leftover:
+        yield Loss(f"{name} belongs to no part of the architecture that it could express")
+    for name, part in network.parts.items():
+        if name in places or _is_implied(network, name):
+            continue
+        if name.startswith("mapping.label"):
+            yield Loss(f"it is conditional (label embedding {part.stored}), and the target takes no labels")
+        if name == "fir":
+            yield Loss(f"its filter {part.stored} is not [1, 3, 3, 1], and the target stores none")
+        kind = name.rpartition(".")[2]
+        yield Loss(f"{part.stored} has no place there", kind if is_open(name) else "")
+
+
+def _is_implied(network: CanonicalNetwork, name: str) -> bool:
+    """True if the target means by absence what the source stores."""
+    implied = implied_parameter(name)
+    values = network.values(name)
+    return implied is not None and values.shape == implied.shape and bool(np.allclose(values, implied, atol=1e-6))
+
+
+def _clamp(network: CanonicalNetwork) -> float | None:
+    """The limit of activations that the modules of an NVIDIA pickle state. State dicts do not tell."""
+    attributes = network.recognition.network.module_attributes.values()
+    stated = [module[CLAMP] for module in attributes if module.get(CLAMP) is not None]
+    return min(map(float, stated)) if stated else None
+
+
+def _clamp_is_idle(network: CanonicalNetwork, clamp: float) -> bool:
+    """Compute some outputs with a clamp of half the size and without one: they are the same if it never acts."""
+    parameters = {name: network.values(name).astype(np.float32) for name in network.parts}
+    samples = 4 if network.depth.resolution <= 128 else 1
+    random = np.random.default_rng(0)
+    limit = clamp / _MARGIN
+    if network.naming.role == "generator":
+        if network.depth.labels or not network.depth.mapping_layers:
+            return False
+        z = random.standard_normal((samples, parameters["mapping.fc0.weight"].shape[1]), dtype=np.float32)
+        return np.array_equal(stylegan2.generate(parameters, z), stylegan2.generate(parameters, z, clamp=limit))
+    colours = parameters[f"b{network.depth.resolution}.fromrgb.weight"].shape[1]
+    shape = (samples, colours, network.depth.resolution, network.depth.resolution)
+    image = random.uniform(-1, 1, shape).astype(np.float32)
+    free = stylegan2.discriminate(parameters, image)
+    return np.array_equal(free, stylegan2.discriminate(parameters, image, clamp=limit))

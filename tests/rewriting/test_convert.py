@@ -1,0 +1,128 @@
+"""`eqlr convert`: there and back, the images that come out, and what is refused by its name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.networks import stylegan2
+from eqlr_tools.rewriting.canonical import canonical_network
+from eqlr_tools.rewriting.selection import Selection, recognise_all
+from tests.oracles import Oracle
+
+ROSINALITY = "oracles/rosinality-stylegan2/checkpoint.pt"
+BASICSR = "oracles/basicsr-stylegan2/checkpoint.pth"
+
+
+def tensors(path: Path, network: str) -> dict[str, np.ndarray]:
+    found = {net.name: net for net in open_checkpoint(path).networks}[network]
+    return {name: tensor.values() for name, tensor in found.tensors.items()}
+
+
+def generated(path: Path, network: str, z: np.ndarray) -> np.ndarray:
+    (recognition,) = recognise_all(open_checkpoint(path), Selection(networks=(network,)))
+    found = canonical_network(recognition)
+    assert found is not None
+    return stylegan2.generate({name: found.values(name) for name in found.parts}, z)
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_rosinality_to_basicsr_and_back_is_exact(run_cli: Any, shared_dir: Path, tmp_path: Path, suffix: str) -> None:
+    there, back = tmp_path / f"there{suffix}", tmp_path / f"back{suffix}"
+    assert run_cli("convert", shared_dir / ROSINALITY, there, "--to", "basicsr-stylegan2").code == 0
+    assert run_cli("convert", there, back, "--to", "rosinality-stylegan2").code == 0
+    for network in ("g_ema", "g", "d"):
+        before, after = tensors(shared_dir / ROSINALITY, network), tensors(back, network)
+        assert before.keys() == after.keys()
+        for name, values in before.items():
+            np.testing.assert_array_equal(values, after[name], err_msg=name)
+
+
+def test_converted_generator_computes_the_recorded_images(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
+    oracle = Oracle(shared_dir / "oracles" / "rosinality-stylegan2")
+    z = np.asarray(oracle.truth.get_tensor("net.g_ema.input.z"), dtype=np.float64)
+    expected = oracle.truth.get_tensor("net.g_ema.output_f64")
+    for family, network in (("basicsr-stylegan2", "params_ema"), ("plain", "generator_ema")):
+        target = tmp_path / f"{family}.pt"
+        assert run_cli("convert", shared_dir / ROSINALITY, target, "--to", family).code == 0
+        np.testing.assert_allclose(generated(target, network, z), expected, atol=1e-6 * abs(expected).max())
+
+
+def test_plain_and_back_is_within_an_ulp(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
+    there, back = tmp_path / "there.pt", tmp_path / "back.pt"
+    assert run_cli("convert", shared_dir / BASICSR, there, "--to", "plain").code == 0
+    assert run_cli("convert", there, back, "--to", "basicsr-stylegan2").code == 0
+    for name, values in tensors(shared_dir / BASICSR, "params_ema").items():
+        np.testing.assert_allclose(tensors(back, "params_ema")[name], values, rtol=2.5e-7, err_msg=name)
+
+
+def test_files_load_in_torch_and_name_the_average_latent(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
+    source = torch.load(shared_dir / BASICSR, weights_only=True)
+    source["latent_avg"] = torch.linspace(-1, 1, 24)
+    torch.save(source, tmp_path / "source.pt")
+    target = tmp_path / "target.pt"
+    assert run_cli("convert", tmp_path / "source.pt", target, "--to", "rosinality-stylegan2").code == 0
+    loaded = torch.load(target, weights_only=True)
+    assert set(loaded) == {"g_ema", "g", "latent_avg"}
+    assert torch.equal(loaded["latent_avg"], source["latent_avg"])
+    assert loaded["g_ema"]["convs.0.conv.blur.kernel"].sum() == 4
+
+
+def test_plan_is_printed(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
+    result = run_cli("convert", shared_dir / ROSINALITY, tmp_path / "x.pt", "--to", "plain", "--dry-run", "-f", "json")
+    plan = json.loads(result.stdout)
+    assert plan["schema"] == "eqlr.plan/1"
+    steps = {step["target"]: step for step in plan["steps"]}
+    style = steps["generator_ema.mapping.fc0.weight"]
+    assert (style["action"], style["network"], style["source"]) == ("rescale", "g_ema", "style.1.weight")
+    assert style["factor"] == pytest.approx(0.01 / 24**0.5)
+    assert steps["generator_ema.synthesis.const"]["action"] == "reshape"
+    assert not (tmp_path / "x.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"extra.weight": torch.zeros(3, 3)}, "extra.weight"),
+        ({"to_rgb1.bias": None}, "to_rgb1.bias is missing"),
+        ({"convs.0.conv.blur.kernel": torch.ones(4, 4) / 4}, "different filters"),
+    ],
+)
+def test_what_cannot_be_expressed_is_refused(
+    run_cli: Any, shared_dir: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    state = torch.load(shared_dir / ROSINALITY, weights_only=False)["g_ema"]
+    state.update({name: value for name, value in change.items() if value is not None})
+    for name in (name for name, value in change.items() if value is None):
+        del state[name]
+    torch.save({"g_ema": state}, tmp_path / "source.pt")
+    result = run_cli("convert", tmp_path / "source.pt", tmp_path / "x.pt", "--to", "basicsr-stylegan2")
+    assert result.code == 2
+    assert message in result.stderr.replace("\n", " ")
+    assert not (tmp_path / "x.pt").exists()
+
+
+def test_a_wrong_target_is_refused(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
+    for family in ("aladdin-progan", "rosinality-stylegan2", "nothing"):
+        assert run_cli("convert", shared_dir / ROSINALITY, tmp_path / "x.pt", "--to", family).code == 2
+    plain = shared_dir / "oracles" / "plain-dcgan" / "checkpoint.pt"
+    assert run_cli("convert", plain, tmp_path / "x.pt", "--to", "rosinality-stylegan2").code == 3
+
+
+def test_verify_compares_across_layouts(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.pt"
+    assert run_cli("convert", shared_dir / ROSINALITY, target, "--to", "plain", "--network", "g_ema").code == 0
+    same = run_cli("verify", shared_dir / ROSINALITY, target, "--network", "g_ema", "--network", "generator_ema")
+    assert same.code == 0
+    state = torch.load(target, weights_only=True)
+    state["generator_ema"]["synthesis.b8.conv0.weight"] = state["generator_ema"]["synthesis.b8.conv0.weight"].flip(2)
+    torch.save(state, target)
+    other = run_cli("verify", shared_dir / ROSINALITY, target, "--network", "g_ema", "--network", "generator_ema")
+    assert other.code == 1
+    assert "synthesis.b8.conv0.weight" in other.stdout
