@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from eqlr_tools.checkpoints.allowance import Allowance
 from eqlr_tools.checkpoints.arrays import byteorder_of, element_type
 from eqlr_tools.checkpoints.sources import SeekableSource, Source
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
@@ -23,8 +24,9 @@ _MAX_DATASETS = 200_000
 class DatasetSource:
     """The elements of a chunked or compressed dataset, decoded row by row as they are asked for."""
 
-    def __init__(self, name: str, dataset: Any) -> None:
+    def __init__(self, name: str, dataset: Any, allowance: Allowance) -> None:
         self.name = name
+        self.allowance = allowance
         self._dataset = dataset
         self._itemsize = dataset.dtype.itemsize
         self._row_bytes = math.prod(dataset.shape[1:]) * self._itemsize
@@ -89,6 +91,6 @@ def _tensor(source: Source, name: str, dataset: Any) -> Tensor | None:
     if place is not None and dataset.chunks is None and place + nbytes <= source.size:
         storage = Storage(source, place, nbytes, byteorder_of(dataset.dtype))
     else:
-        rows = DatasetSource(f"{source.name}: {name}", dataset)
+        rows = DatasetSource(f"{source.name}: {name}", dataset, source.allowance)
         storage = Storage(rows, 0, rows.size, byteorder_of(dataset.dtype))
     return Tensor(storage, element, shape, contiguous_strides(shape))

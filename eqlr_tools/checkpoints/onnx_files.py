@@ -205,14 +205,14 @@ class _Reader:
         ]
         mask = (1 << 8 * dtype.itemsize) - 1
         data = np.array([number & mask for number in numbers], dtype=f"<u{min(dtype.itemsize, 8)}").tobytes()
-        return _in_place(MemorySource(str(self.path), data))
+        return _in_place(MemorySource(str(self.path), data, message.source.allowance))
 
     def _floats(self, message: Message, places: list[Field]) -> Storage:
         """Packed floats lie in the file as an array does; the older form has a tag before each."""
         if len(places) == 1 and places[0].wire == BYTES:
             return _in_place(message.slice_of(places[0]))
         data = b"".join(message.bytes_of(place, _MAX_TYPED_BYTES) for place in places)
-        return _in_place(MemorySource(str(self.path), data))
+        return _in_place(MemorySource(str(self.path), data, message.source.allowance))
 
     def _external(self, entries: dict[str, str], name: str) -> Storage:
         """A run of bytes in a file beside the model. Its name, and its link target, must not lead elsewhere."""
