@@ -94,8 +94,10 @@ class Naming:
             return None
         depth = Depth(fitting[-1])
         for layers in range(1, MAX_MAPPING_LAYERS):
-            deeper = [Depth(depth.resolution, layers, labels) for labels in (False, True)]
-            depth = next((d for d in reversed(deeper) if self._has(d, than=depth) and self._covers(d, there)), depth)
+            for labels in (False, True):
+                deeper = Depth(depth.resolution, layers, labels)
+                if self._differ(deeper, depth) and self._covers(deeper, there):
+                    depth = deeper
         return depth
 
     def missing(self, names: Iterable[str]) -> list[str]:
@@ -105,9 +107,9 @@ class Naming:
         nearest = max(wanted, key=lambda required: len(there & set(required)) - len(set(required) - there))
         return [name for name in nearest if name not in there]
 
-    def _has(self, depth: Depth, than: Depth) -> bool:
-        """True if the deeper network has other tensors: not every kind of network has a mapping, or labels."""
-        return {slot.stored for slot in self.slots(depth)} != {slot.stored for slot in self.slots(than)}
+    def _differ(self, one: Depth, other: Depth) -> bool:
+        """True if the depths mean different tensors: not every kind of network has a mapping, or labels."""
+        return {slot.stored for slot in self.slots(one)} != {slot.stored for slot in self.slots(other)}
 
     def _covers(self, depth: Depth, names: set[str]) -> bool:
         return names.issuperset(self._required(depth))
