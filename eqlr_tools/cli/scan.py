@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from eqlr_tools.cli import options
+from eqlr_tools.cli import many, options
 from eqlr_tools.reports.rendering import Format
 
 
@@ -15,40 +14,46 @@ def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(
         epilog="[bold]Examples[/bold]: eqlr scan model.pt · eqlr scan checkpoints/ 'runs/**/*.pt' · eqlr scan . -f json"
+        " · eqlr scan 's3://bucket/**/*.pt' --jobs 8 -f jsonl -o scan.jsonl --resume"
     )(scan)
 
 
 def scan(
-    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, directories or globs.")],
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Files, directories, globs or URLs.")],
     format: options.FormatOption = Format.table,
     output: options.Output = None,
+    jobs: many.Jobs = 1,
+    dask: many.Dask = None,
+    resume: many.Resume = False,
     force: options.Force = False,
+    quiet: options.Quiet = False,
     debug: options.Debug = False,
 ) -> int:
-    """Say what checkpoints are: container, family, networks, layers, size. Headers only; nothing is executed."""
+    """Say what checkpoints are: container, family, networks, layers, size. Headers only; nothing is executed.
+
+    With the formats jsonl, csv and parquet, results are written as they come. A file that cannot be read is a row
+    with its error, and the exit code is 2 at the end.
+    """
     from eqlr_tools.cli.paths import checkpoints_under
-    from eqlr_tools.cli.sink import emit
-    from eqlr_tools.reports.scan import scan_report
+    from eqlr_tools.cli.sink import emit, note
+    from eqlr_tools.errors import UnreadableError
+    from eqlr_tools.fleet.works import scan_work
+    from eqlr_tools.reports.scan import SCAN_FIELDS, scan_report, scan_rows
 
     found = checkpoints_under(paths)
-    scanned = [_scan_one(path, alone=len(found) == 1) for path in found]
-    emit(scan_report(scanned), format, output, force=force)
-    if all(item.error for item in scanned) or any(item.error for item in scanned):
-        return 2
-    return 0 if any(item.recognitions for item in scanned) else 3
-
-
-def _scan_one(path: Path, alone: bool):  # type: ignore[no-untyped-def]
-    from eqlr_tools.checkpoints.opening import open_checkpoint
-    from eqlr_tools.errors import EqlrError
-    from eqlr_tools.families.registry import recognise
-    from eqlr_tools.reports.scan import Scanned
-
-    try:
-        checkpoint = open_checkpoint(path)
-        recognitions = tuple(recognise(checkpoint, network) for network in checkpoint.networks)
-    except EqlrError as error:
-        if alone:
-            raise
-        return Scanned(path, error=error.message)
-    return Scanned(path, checkpoint, recognitions)
+    tally = many.Tally()
+    left, tally.skipped = many.left_to_do(found, output, format, resume)
+    records = many.records_of(left, scan_work, jobs, dask)
+    if format.streams:
+        with many.journal(format, output, SCAN_FIELDS, scan_rows, force=force, resume=resume) as target:
+            many.stream(records, target, tally)
+        note(tally.text(), quiet=quiet)
+        return tally.exit_code
+    order = {str(path): place for place, path in enumerate(found)}
+    collected = sorted(records, key=lambda record: order[record["path"]])
+    for record in collected:
+        tally.count(record)
+    if len(found) == 1 and tally.errors:
+        raise UnreadableError(tally.errors[0], hint=collected[0].get("hint"))
+    emit(scan_report(collected), format, output, force=force)
+    return tally.exit_code

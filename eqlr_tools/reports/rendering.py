@@ -18,6 +18,13 @@ class Format(StrEnum):
     json = "json"
     csv = "csv"
     markdown = "markdown"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+    @property
+    def streams(self) -> bool:
+        """True for the formats that are written record by record, of as many checkpoints as there are."""
+        return self in (Format.jsonl, Format.csv, Format.parquet)
 
 
 def render(report: Report, form: Format, *, width: int | None = None, color: bool = False) -> str:

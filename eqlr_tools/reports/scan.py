@@ -1,27 +1,14 @@
-"""The report of `eqlr scan`: a row per checkpoint."""
+"""The report of `eqlr scan`: a row per checkpoint, made from records of plain data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.families.registry import Recognition
-from eqlr_tools.reports.report import Column, Report, Table, bytes_text
-
-
-@dataclass(frozen=True)
-class Scanned:
-    """One path of a scan: a checkpoint with its recognised networks, or the error that opening it gave."""
-
-    path: Path
-    checkpoint: Checkpoint | None = None
-    recognitions: tuple[Recognition, ...] = ()
-    error: str = ""
-
+from eqlr_tools.reports.report import Cell, Column, Report, Table, bytes_text
 
 _COLUMNS = [
     Column("path", right=False),
@@ -34,19 +21,57 @@ _COLUMNS = [
     Column("optimizer", 6, right=False),
 ]
 
+SCAN_FIELDS: dict[str, type] = {
+    "path": str,
+    "container": str,
+    "family": str,
+    "networks": str,
+    "layers": int,
+    "equalized": int,
+    "parameters": int,
+    "bytes": int,
+    "optimizers": str,
+    "stamp": str,
+    "error": str,
+}
+"""The columns of a scan as a table for machines (CSV and Parquet of many files), with their types."""
 
-def scan_report(scanned: Sequence[Scanned]) -> Report:
-    """Build the report; `layers` counts equalized layers of all weight layers."""
-    rows = [_row(item) for item in scanned]
+
+def scan_content(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) -> dict[str, Any]:
+    """What a scan says of one checkpoint, as plain data. `layers` counts all weight layers, `equalized` some."""
+    return {
+        "container": checkpoint.container,
+        "family": families_of(recognitions) or None,
+        "networks": [network_json(recognition) for recognition in recognitions],
+        "layers": sum(len(recognition.layers) for recognition in recognitions),
+        "equalized": sum(len(recognition.equalized) for recognition in recognitions),
+        "parameters": sum(recognition.network.parameters for recognition in recognitions),
+        "bytes": checkpoint.nbytes,
+        "optimizers": [dotted(path) for path in checkpoint.optimizers],
+        "loose_tensors": len(checkpoint.loose),
+        "metadata": checkpoint.metadata,
+    }
+
+
+def scan_report(records: Sequence[dict[str, Any]]) -> Report:
+    """Build the report of several checkpoints from their records (`path`, `error` and `scan_content`)."""
     notes = [
-        f"{item.path}: {recognition.network.name}: {recognition.note}"
-        for item in scanned
-        for recognition in item.recognitions
-        if recognition.note
+        f"{record['path']}: {network['name']}: {network['note']}"
+        for record in records
+        for network in record.get("networks", [])
+        if network["note"]
     ]
-    errors = [item.error for item in scanned if item.error]
-    table = Table(_COLUMNS, rows, footer=[*notes, *errors])
-    return Report("eqlr.scan/1", {"checkpoints": [_json(item) for item in scanned]}, [table])
+    errors = [record["error"] for record in records if record["error"]]
+    table = Table(_COLUMNS, [_row(record) for record in records], footer=[*notes, *errors])
+    return Report("eqlr.scan/1", {"checkpoints": list(records)}, [table])
+
+
+def scan_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The row of `SCAN_FIELDS` that stands for a record."""
+    row = {name: record.get(name) for name in SCAN_FIELDS}
+    row["networks"] = " ".join(network["name"] for network in record.get("networks", []))
+    row["optimizers"] = " ".join(record.get("optimizers", []))
+    return [row]
 
 
 def families_of(recognitions: Sequence[Recognition]) -> str:
@@ -55,41 +80,19 @@ def families_of(recognitions: Sequence[Recognition]) -> str:
     return ", ".join([name for name in found if name != "plain"] or found)
 
 
-def _row(item: Scanned) -> list[str | int | None]:
-    if item.checkpoint is None:
-        return [str(item.path), None, "unreadable", None, None, None, None, None]
-    names = " ".join(recognition.network.name for recognition in item.recognitions)
-    layers = sum(len(recognition.layers) for recognition in item.recognitions)
-    equalized = sum(len(recognition.equalized) for recognition in item.recognitions)
+def _row(record: dict[str, Any]) -> list[Cell]:
+    if record["error"]:
+        return [record["path"], None, "unreadable", None, None, None, None, None]
     return [
-        str(item.path),
-        item.checkpoint.container,
-        families_of(item.recognitions) or "no network",
-        names,
-        f"{equalized}/{layers}",
-        sum(recognition.network.parameters for recognition in item.recognitions),
-        bytes_text(item.checkpoint.nbytes),
-        " ".join(dotted(path) for path in item.checkpoint.optimizers) or "none",
+        record["path"],
+        record["container"],
+        record["family"] or "no network",
+        " ".join(network["name"] for network in record["networks"]),
+        f"{record['equalized']}/{record['layers']}",
+        record["parameters"],
+        bytes_text(record["bytes"]),
+        " ".join(record["optimizers"]) or "none",
     ]
-
-
-def _json(item: Scanned) -> dict[str, Any]:
-    if item.checkpoint is None:
-        return {"path": str(item.path), "error": item.error}
-    return {
-        "path": str(item.path),
-        "container": item.checkpoint.container,
-        "family": families_of(item.recognitions) or None,
-        "networks": [network_json(recognition) for recognition in item.recognitions],
-        "layers": sum(len(recognition.layers) for recognition in item.recognitions),
-        "equalized": sum(len(recognition.equalized) for recognition in item.recognitions),
-        "parameters": sum(recognition.network.parameters for recognition in item.recognitions),
-        "bytes": item.checkpoint.nbytes,
-        "optimizers": [dotted(path) for path in item.checkpoint.optimizers],
-        "loose_tensors": len(item.checkpoint.loose),
-        "metadata": item.checkpoint.metadata,
-        "error": None,
-    }
 
 
 def network_json(recognition: Recognition) -> dict[str, Any]:

@@ -121,3 +121,43 @@ def test_a_file_that_shrinks_is_noticed(traffic: Traffic, run_cli: Callable[...,
     (tmp_path / "x.pt").write_bytes((tmp_path / "copy.pt").read_bytes()[:1000])
     with pytest.raises(remote.UnreadableError):
         checkpoint.networks[0].tensors["unused.table"].values()
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 bucket on a local server, reached through the environment as a user would."""
+    pytest.importorskip("s3fs", reason="s3:// needs the extra 's3'")
+    server_module = pytest.importorskip("moto.server", reason="the local S3 server is moto's")
+    import s3fs
+
+    server = server_module.ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    for name, value in {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    s3fs.S3FileSystem().mkdir("runs")
+    yield "s3://runs"
+    s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def test_s3(bucket: str, run_cli: Callable[..., Result], tmp_path: Path) -> None:
+    import s3fs
+
+    source = progan_file(tmp_path / "x.pt")
+    store = s3fs.S3FileSystem()
+    for name in ("a/1.pt", "a/deep/2.pt"):
+        store.put_file(str(source), f"{bucket}/{name}")
+    result = run_cli("scan", f"{bucket}/**/*.pt", "-f", "json")
+    assert result.code == 0, result.stderr
+    found = json.loads(result.stdout)["checkpoints"]
+    assert [entry["path"] for entry in found] == [f"{bucket}/a/1.pt", f"{bucket}/a/deep/2.pt"]
+    assert {entry["family"] for entry in found} == {"aladdin-progan"}
+    assert run_cli("verify", source, f"{bucket}/a/1.pt").code == 0
+    assert run_cli("scan", f"{bucket}/a/none.pt").code == 2
