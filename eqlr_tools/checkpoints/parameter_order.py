@@ -61,7 +61,7 @@ def parameters_of(network: Network, *, known_buffers: bool = False) -> list[str]
     for name, tensor in network.tensors.items():
         if not tensor.dtype.is_float or (not known_buffers and _is_buffer(name, network)):
             continue
-        if any(_same_view(tensor, other) for other in seen):
+        if any(same_view(tensor, other) for other in seen):
             continue
         seen.append(tensor)
         names.append(name)
@@ -293,5 +293,6 @@ def _role(name: str) -> str:
     return _ROLES.get(last) or _ROLES.get(re.split(r"[_-]", last)[0], "")
 
 
-def _same_view(a: Tensor, b: Tensor) -> bool:
+def same_view(a: Tensor, b: Tensor) -> bool:
+    """True for two names of one parameter."""
     return a.storage is b.storage and (a.offset, a.shape, a.strides) == (b.offset, b.shape, b.strides)

@@ -35,22 +35,27 @@ def audit(
     """Report the range of every layer's weights, as stored and as applied, and how unequally the layers learn.
 
     rms, std, smallest non-zero and largest magnitude, the binades (powers of two) between them, zeros, NaN and
-    infinities. "adam steps per rms" says how many Adam steps of lr 1e-3 move a weight by one rms of its layer.
+    infinities. "adam steps per rms" says how many Adam steps of lr 1e-3 move a weight by one rms of its layer;
+    where the file holds Adam's state, the steps that it takes are measured too.
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.paths import checkpoints_under
-    from eqlr_tools.cli.sink import emit, progress
+    from eqlr_tools.cli.sink import emit, note, progress
     from eqlr_tools.errors import NothingMatchedError
     from eqlr_tools.ranges.audit import audit_network, audited_bytes
+    from eqlr_tools.ranges.training import training_of
     from eqlr_tools.reports.audit import audit_report
     from eqlr_tools.rewriting.selection import recognise_all
 
     chosen = options.selection(network, family, gain, lr_multiplier, None, include, exclude)
     audits = []
     for path in checkpoints_under(paths):
-        recognitions = recognise_all(open_checkpoint(path), chosen)
+        checkpoint = open_checkpoint(path)
+        recognitions, training = recognise_all(checkpoint, chosen), training_of(checkpoint)
+        for sentence in training.notes:
+            note(f"{path}: {sentence}", quiet=quiet)
         with progress(f"audit {path.name}", audited_bytes(recognitions), quiet=quiet) as advance:
-            audits.append((path, [audit_network(r, chosen.wants, advance) for r in recognitions]))
+            audits.append((path, [audit_network(r, chosen.wants, advance, training=training) for r in recognitions]))
     if not any(network.layers for _, networks in audits for network in networks):
         raise NothingMatchedError("no layer to audit", hint="eqlr explain FILE lists the layers; check the globs")
     emit(audit_report(audits), format, output, force=force)

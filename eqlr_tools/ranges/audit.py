@@ -11,17 +11,22 @@ from eqlr_tools.families.registry import Recognition
 from eqlr_tools.ranges.channels import channels_of
 from eqlr_tools.ranges.examining import Question, examine
 from eqlr_tools.ranges.statistics import Statistics, spread
+from eqlr_tools.ranges.training import NO_TRAINING, AdamStep, Training, adam_step
 
 
 @dataclass(frozen=True)
 class LayerRange:
-    """One layer's weights. `effective` is None where the applied weight is not a multiple of the stored one."""
+    """One layer's weights. `effective` is None where the applied weight is not a multiple of the stored one.
+
+    `adam_step` is known where the checkpoint holds the layer's Adam state.
+    """
 
     layer: Layer
     dtype: str
     elements: int
     stored: Statistics
     effective: Statistics | None
+    adam_step: AdamStep | None = None
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,11 @@ class NetworkRange:
     def effective_spread(self) -> float | None:
         return spread([layer.effective.rms or 0.0 for layer in self.layers if layer.effective])
 
+    @property
+    def measured_spread(self) -> float | None:
+        """Largest over smallest Adam step relative to the layer's rms: how unequally the layers learn, measured."""
+        return spread([layer.adam_step.relative_step or 0.0 for layer in self.layers if layer.adam_step])
+
 
 def audit_network(
     recognition: Recognition,
@@ -46,8 +56,12 @@ def audit_network(
     progress: Callable[[int], None] = lambda _: None,
     *,
     exact_quantiles: bool = False,
+    training: Training = NO_TRAINING,
 ) -> NetworkRange:
-    """Count every wanted layer's weight once; effective figures follow from the constant."""
+    """Count every wanted layer's weight once; effective figures follow from the constant.
+
+    With the checkpoint's `training` state, the steps that Adam takes are measured too.
+    """
     layers = []
     for layer in recognition.layers:
         if not wanted(recognition.network.name, layer.name):
@@ -55,7 +69,9 @@ def audit_network(
         tensor = recognition.network.tensors[layer.weight]
         stored, effective = examine(tensor, question_about(recognition, layer, exact_quantiles=exact_quantiles))
         known = None if layer.scale is None else effective
-        layers.append(LayerRange(layer, tensor.dtype.torch, tensor.numel, stored, known))
+        state = training.of(recognition.network.name, layer.weight)
+        step = adam_step(state, stored.rms) if state else None
+        layers.append(LayerRange(layer, tensor.dtype.torch, tensor.numel, stored, known, step))
         progress(tensor.nbytes)
     return NetworkRange(recognition, tuple(layers))
 

@@ -57,7 +57,13 @@ def _footer(network: NetworkRange) -> list[str]:
     if stored is None or effective is None:
         return []
     text = f"learning-speed spread (largest over smallest rms of its layers): {figure(stored)} stored"
-    return [f"{text}, {figure(effective)} effective"]
+    lines = [f"{text}, {figure(effective)} effective"]
+    if network.measured_spread is not None:
+        lines.append(
+            f"measured from Adam's moments (largest over smallest step relative to the layer's rms): "
+            f"{figure(network.measured_spread)}"
+        )
+    return lines
 
 
 def _rows(path: Path, network: NetworkRange) -> list[list[Cell]]:
@@ -89,7 +95,11 @@ def _cells(statistics: Statistics) -> list[Cell]:
 def _json(network: NetworkRange) -> dict[str, Any]:
     return {
         **network_json(network.recognition),
-        "learning_speed_spread": {"stored": network.stored_spread, "effective": network.effective_spread},
+        "learning_speed_spread": {
+            "stored": network.stored_spread,
+            "effective": network.effective_spread,
+            "measured": network.measured_spread,
+        },
         "layers": [_layer_json(entry, network.recognition.network.name) for entry in network.layers],
     }
 
@@ -102,6 +112,7 @@ def _layer_json(entry: LayerRange, network: str) -> dict[str, Any]:
         "elements": entry.elements,
         "stored": statistics_json(entry.stored),
         "effective": statistics_json(entry.effective) if entry.effective else None,
+        "adam_step": vars(entry.adam_step) if entry.adam_step else None,
     }
 
 
