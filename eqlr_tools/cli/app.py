@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,14 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    families_files: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--families",
+            metavar="FILE.py",
+            help="Families of your own: a Python file that defines them, which is run. Repeatable.",
+        ),
+    ] = None,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
     ] = False,
@@ -39,6 +48,11 @@ def _root(
 
     [dim]Exit codes: 0 done, 1 a finding or a failed check, 2 unusable input or options, 3 nothing matched.[/dim]
     """
+    if families_files:
+        from eqlr_tools.families.catalogue import add_families
+
+        for path in families_files:
+            add_families(path)
 
 
 for _module in (scan, explain, audit, bake, equalize, convert, verify, families):

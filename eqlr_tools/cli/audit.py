@@ -45,13 +45,14 @@ def audit(
     from eqlr_tools.ranges.audit import audit_network, audited_bytes
     from eqlr_tools.ranges.training import training_of
     from eqlr_tools.reports.audit import audit_report
-    from eqlr_tools.rewriting.selection import recognise_all
+    from eqlr_tools.rewriting.selection import recognise_all, refuse_undecided
 
     chosen = options.selection(network, family, gain, lr_multiplier, None, include, exclude)
     audits = []
     for path in checkpoints_under(paths):
         checkpoint = open_checkpoint(path)
         recognitions, training = recognise_all(checkpoint, chosen), training_of(checkpoint)
+        refuse_undecided(checkpoint, recognitions)
         for sentence in training.notes:
             note(f"{path}: {sentence}", quiet=quiet)
         with progress(f"audit {path.name}", audited_bytes(recognitions), quiet=quiet) as advance:

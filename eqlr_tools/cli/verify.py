@@ -39,7 +39,7 @@ def verify(
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.sink import emit, progress
     from eqlr_tools.reports.rewriting import verify_report
-    from eqlr_tools.rewriting.selection import Selection, recognise_all
+    from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
     from eqlr_tools.rewriting.verify import verify as compare
 
     a, b = open_checkpoint(first), open_checkpoint(second)
@@ -48,6 +48,8 @@ def verify(
     theirs = [name for name in network or [] if name in names[1]]
     left = recognise_all(a, options.selection(ours, family, gain, lr_multiplier))
     right = recognise_all(b, Selection(networks=tuple(theirs)))
+    refuse_undecided(a, left)
+    refuse_undecided(b, right)
     with progress("verify", sum(t.nbytes for r in left for t in r.network.tensors.values()), quiet=quiet) as advance:
         result = compare(left, right, tolerance_ulp=max_ulp, progress=advance)
     emit(verify_report(a.path, b.path, result), format, output, force=force)

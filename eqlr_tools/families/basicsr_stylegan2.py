@@ -8,7 +8,8 @@ Traps: `style_conv1.weight` (1,) is a noise strength and `constant_input.weight`
 (`gfpgan_clean.py`) has the same prefixes and is baked already; what tells them apart is `activate.bias` here.
 """
 
-from eqlr_tools.families.family import Family, Rule, Signature, inferred_multiplier
+from eqlr_tools.families.family import Family, Rule, Signature
+from eqlr_tools.families.multipliers import inferred_multiplier
 from eqlr_tools.families.rosinality_names import BASICSR
 from eqlr_tools.scaling import dense_fan_in, modulated_fan_in
 

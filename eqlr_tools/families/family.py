@@ -7,21 +7,22 @@ matches is carried over untouched, so a mixed model needs no special case.
 
 from __future__ import annotations
 
-import math
 import re
-import statistics
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Literal, Protocol
 
+from eqlr_tools.families.layer import Layer
+from eqlr_tools.families.multipliers import Multiplier, MultiplierRule
 from eqlr_tools.families.naming import Naming
-from eqlr_tools.scaling import SQRT2, FanIn, Shape, he_constant
+from eqlr_tools.scaling import FanIn, Shape, he_constant
 
 BiasRule = Literal["plain", "lr_multiplier", "scale"]
 
 
 class View(Protocol):
-    """What a family may look at: names, shapes, and on request the size of the numbers in a tensor."""
+    """What a family may look at: names, shapes, what else the file says, and on request the size of the numbers."""
 
     @property
     def shapes(self) -> Mapping[str, Shape]: ...
@@ -32,72 +33,55 @@ class View(Protocol):
     def scalar(self, name: str) -> float:
         """The value of a one-element tensor."""
 
+    def attribute(self, path: str, name: str) -> Any:
+        """A plain attribute of the pickled module at `path`; None if the file has no modules or does not say."""
 
-@dataclass(frozen=True)
-class Layer:
-    """One layer: its tensors and the constants that turn what is stored into what is applied.
-
-    `w = scale * v`, and the effective bias is `bias_scale * b`. `scale` is 1 for a plain layer and None where the
-    effective weight is not a multiple of one tensor (weight norm). `demodulated` layers divide by the norm of their
-    own weights afterwards, which cancels any scale.
-    """
-
-    name: str
-    kind: str
-    weight: str
-    shape: tuple[int, ...]
-    scale: float | None = 1.0
-    fan_in: int = 0
-    gain: float = 1.0
-    lr_multiplier: float = 1.0
-    bias: str | None = None
-    bias_scale: float = 1.0
-    baked_weight: str = ""
-    scale_tensor: str | None = None
-    demodulated: bool = False
-    why: str = ""
-
-    @property
-    def equalized(self) -> bool:
-        """True if a run-time constant belongs to this layer, be it 1 by coincidence."""
-        return self.why != ""
-
-    @property
-    def formula(self) -> str:
-        """The constant with its numbers filled in."""
-        if not self.equalized:
-            return "w = v"
-        if self.scale_tensor:
-            return f"c = {self.scale:.6g} (stored in {self.scale_tensor})"
-        gain = "√2" if math.isclose(self.gain, SQRT2) else f"{self.gain:g}"
-        factor = gain if self.lr_multiplier == 1 else f"{gain}·{self.lr_multiplier:g}"
-        return f"c = {factor}/√{self.fan_in} = {self.scale:.6g}"
+    def said(self, name: str) -> Any:
+        """What the file says under this name beside the network: its configuration, constructor or static arguments."""
 
 
 @dataclass(frozen=True)
 class Rule:
     """What to do with the weights whose name matches `pattern` (a full match behind the family's prefix).
 
-    The group `layer` of the pattern is the layer's path; without one it is the name less its last part. `bias` is a
-    name in which `{layer}` and the pattern's groups may stand; a bias that the file lacks is no bias.
+    The group `layer` of the pattern is the layer's path; without one it is the name less its last part. `bias`,
+    `baked_weight` and `baked_bias` are names in which `{layer}` and the pattern's groups may stand; a bias that the
+    file lacks is no bias. `unless` and `beside` are names that must be absent or present for the rule to apply.
+    `layout` names the axes where they are not torch's (out, in, *kernel). A `self_normalised` weight is divided by
+    its own norm at run time, and no constant belongs to it. `stated` names the attributes of the pickled module that
+    hold the constants of weight and bias: where the file has them they are the truth.
     """
 
     pattern: str
     kind: str
     fan_in: FanIn
     gain: float = 1.0
-    lr_multiplier: float | Callable[[View, list[str]], float] = 1.0
+    lr_multiplier: float | MultiplierRule = 1.0
     bias: str | None = "{layer}.bias"
     bias_rule: BiasRule = "plain"
     baked_weight: str | None = None
+    baked_bias: str | None = None
     demodulated: bool = False
+    self_normalised: bool = False
     rank: tuple[int, ...] = ()
     unless: str | None = None
+    beside: str | None = None
+    layout: str = ""
+    stated: tuple[str, str] | None = None
+
+    def under(self, prefix: str) -> Rule:
+        """The same rule for names that start with the pattern `prefix`, for a family that holds another one."""
+        layer = self.pattern.startswith("(?P<layer>")
+        pattern = self.pattern.replace("(?P<layer>", f"(?P<layer>{prefix}", 1) if layer else prefix + self.pattern
+        return replace(self, pattern=pattern)
 
     def match(self, name: str, shape: Shape) -> re.Match[str] | None:
         if self.rank and len(shape) not in self.rank:
             return None
         return re.fullmatch(self.pattern, name)
+
+
+Rules = tuple[Rule, ...]
 
 
 @dataclass(frozen=True)
@@ -118,62 +102,30 @@ class Signature:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A family's answer about a network, always with its reason."""
+    """A family's answer about a network, always with its reason. `prefixes` are all places where it stands."""
 
     family: str
     matched: bool
     sentence: str
-    prefix: str = ""
+    prefixes: tuple[str, ...] = ()
+
+    @property
+    def prefix(self) -> str:
+        """The first prefix: where the family's names begin in this network."""
+        return self.prefixes[0] if self.prefixes else ""
 
 
 @dataclass(frozen=True)
-class Family:
-    """One code lineage's convention. `equalized` is False for layouts that are known to be plain already.
+class Question:
+    """What the file does not say, the possible answers, and the option that gives one.
 
-    `scales_output`: the constant multiplies the layer's output, so that stored weights are summed up unscaled.
+    `settled_by` are the options after which nothing is left to ask: `family`, `gain`.
     """
 
-    id: str
-    title: str
-    architecture: str
-    upstream: str
-    signatures: tuple[Signature, ...]
-    rules: tuple[Rule, ...] = ()
-    equalized: bool = True
-    keys_are_proof: bool = False
-    advice: str = ""
-    scales_output: bool = False
-    namings: tuple[Naming, ...] = ()
-    extra: Callable[[View, str], list[Layer]] | None = field(default=None, compare=False)
-
-    def answer(self, view: View) -> Verdict:
-        """Ask this family about a network: names and shapes only."""
-        reasons = []
-        for signature in self.signatures:
-            prefix, sentence = _try(signature, view.shapes)
-            if prefix is not None:
-                return Verdict(self.id, True, sentence, prefix)
-            reasons.append(sentence)
-        return Verdict(self.id, False, "; ".join(dict.fromkeys(reasons)))
-
-    def layers(self, view: View, prefix: str, overrides: Overrides) -> list[Layer]:
-        """The equalized layers of a network that this family recognised, in the order of the file."""
-        found = self.extra(view, prefix) if self.extra else []
-        matches: dict[int, list[tuple[str, re.Match[str]]]] = {}
-        for name, shape in view.shapes.items():
-            if not name.startswith(prefix):
-                continue
-            for index, rule in enumerate(self.rules):
-                match = rule.match(name[len(prefix) :], shape)
-                if match and not _excluded(rule, match, prefix, view.shapes):
-                    matches.setdefault(index, []).append((name, match))
-                    break
-        for index, names in matches.items():
-            rule = self.rules[index]
-            multiplier = overrides.lr_multiplier_for(rule, view, [name for name, _ in names])
-            found += [_layer(rule, name, match, prefix, view.shapes, multiplier, overrides) for name, match in names]
-        order = {name: place for place, name in enumerate(view.shapes)}
-        return sorted(found, key=lambda layer: order[layer.weight])
+    text: str
+    candidates: tuple[str, ...]
+    answer: str
+    settled_by: tuple[str, ...] = ("family",)
 
 
 @dataclass(frozen=True)
@@ -184,62 +136,163 @@ class Overrides:
     lr_multiplier: float | None = None
     fan_in: FanIn | None = None
 
-    def lr_multiplier_for(self, rule: Rule, view: View, names: list[str]) -> float:
+    def multiplier_for(self, rule: Rule, view: View, names: list[str]) -> Multiplier:
         """The user's multiplier applies where the family has one, since other layers train at the full rate."""
         if not callable(rule.lr_multiplier):
-            return rule.lr_multiplier
-        return rule.lr_multiplier(view, names) if self.lr_multiplier is None else self.lr_multiplier
+            return Multiplier(rule.lr_multiplier)
+        return rule.lr_multiplier(view, names) if self.lr_multiplier is None else Multiplier(self.lr_multiplier, "given")
 
 
-def inferred_multiplier(view: View, names: list[str]) -> float:
-    """The learning-rate multiplier that the weights' size says: their initial std is 1 / lr_multiplier.
+@dataclass(frozen=True)
+class Family:
+    """One code lineage's convention. `equalized` is False for layouts that are known to be plain already.
 
-    Training moves the size by small factors, so only the power of ten is read from it, of the median layer.
+    `rules` may be a function of (view, prefix), for families whose constants depend on the network as a whole (which
+    layer is the last). `over` names families whose networks this one knows better: where both match, this one wins. A
+    `generic` family knows a mechanism and no project: it stands back wherever one that is not generic matches. `doubt` says what in the file speaks against the family although its names match ("" if nothing does), and
+    `question` what only the user can know. `load_back` says how the original code loads a baked file.
+    `keys_are_proof` is True where a baked file has other names, so that the weights' size need not be looked at.
+    `scales_output`: the constant multiplies the layer's output, so that stored weights are summed up unscaled.
+    `namings` map the family's tensors onto the canonical parameters of an architecture.
     """
-    sizes = [size for size in map(view.rms, names) if size > 0]
-    if not sizes:
-        return 1.0
-    return min(10.0 ** -round(math.log10(statistics.median(sizes))), 1.0)
+
+    id: str
+    title: str
+    architecture: str
+    upstream: str
+    signatures: tuple[Signature, ...]
+    rules: Rules | Callable[[View, str], Rules] = ()
+    equalized: bool = True
+    keys_are_proof: bool = False
+    advice: str = ""
+    scales_output: bool = False
+    namings: tuple[Naming, ...] = ()
+    over: tuple[str, ...] = ()
+    generic: bool = False
+    load_back: str = ""
+    doubt: Callable[[View, str], str] | None = field(default=None, compare=False)
+    question: Callable[[View, str], Question | None] | None = field(default=None, compare=False)
+    extra: Callable[[View, str], list[Layer]] | None = field(default=None, compare=False)
+
+    def answer(self, view: View) -> Verdict:
+        """Ask this family about a network: names and shapes, and where it has a `doubt`, what else the file says."""
+        reasons: list[str] = []
+        prefixes: dict[str, str] = {}
+        for signature in self.signatures:
+            found, said = _try(signature, view.shapes)
+            for prefix, sentence in found.items():
+                prefixes.setdefault(prefix, sentence)
+            reasons += said
+        doubts = {prefix: self.doubt(view, prefix) if self.doubt else "" for prefix in prefixes}
+        sure = tuple(sorted((prefix for prefix in prefixes if not doubts[prefix]), key=len))
+        if sure:
+            return Verdict(self.id, True, prefixes[sure[0]], sure)
+        reasons = [f"{prefixes[prefix]}, but {doubt}" for prefix, doubt in doubts.items()] or reasons
+        return Verdict(self.id, False, "; ".join(dict.fromkeys(reasons)))
+
+    def layers(self, view: View, prefix: str, overrides: Overrides) -> list[Layer]:
+        """The layers behind one prefix of a network that this family recognised, in the order of the file."""
+        found = self.extra(view, prefix) if self.extra else []
+        rules = self.rules(view, prefix) if callable(self.rules) else self.rules
+        matches: dict[int, list[tuple[str, re.Match[str]]]] = {}
+        for name, shape in view.shapes.items():
+            if not name.startswith(prefix):
+                continue
+            for index, rule in enumerate(rules):
+                match = rule.match(name[len(prefix) :], shape)
+                if match and _applies(rule, match, prefix, view.shapes):
+                    matches.setdefault(index, []).append((name, match))
+                    break
+        for index, names in matches.items():
+            rule = rules[index]
+            multiplier = overrides.multiplier_for(rule, view, [name for name, _ in names])
+            found += [_layer(rule, name, match, prefix, view, multiplier, overrides) for name, match in names]
+        order = {name: place for place, name in enumerate(view.shapes)}
+        return sorted(found, key=lambda layer: order[layer.weight])
+
+    def all_layers(self, view: View, verdict: Verdict, overrides: Overrides) -> list[Layer]:
+        """The layers behind every prefix of the verdict, each weight once: the longest prefix knows it best."""
+        claimed: dict[str, Layer] = {}
+        for prefix in sorted(verdict.prefixes, key=len, reverse=True):
+            for layer in self.layers(view, prefix, overrides):
+                claimed.setdefault(layer.weight, layer)
+        order = {name: place for place, name in enumerate(view.shapes)}
+        return sorted(claimed.values(), key=lambda layer: order[layer.weight])
 
 
-def _try(signature: Signature, shapes: Mapping[str, Shape]) -> tuple[str | None, str]:
-    anchor = re.compile(rf"(?P<prefix_>(?:[^.]+\.)*?){signature.anchor}")
+def _try(signature: Signature, shapes: Mapping[str, Shape]) -> tuple[dict[str, str], list[str]]:
+    """Where the signature fits: {prefix: sentence}, and what is missing where it does not."""
+    anchor = re.compile(rf"(?P<prefix_>(?:[^./]+[./])*?){signature.anchor}")
+    literal = _literal(signature.anchor)
+    found: dict[str, str] = {}
+    reasons: list[str] = []
+    tried: set[str] = set()
     for name, shape in shapes.items():
+        if literal not in name or (signature.rank is not None and len(shape) != signature.rank):
+            continue
         match = anchor.fullmatch(name)
-        if match and (signature.rank is None or len(shape) == signature.rank):
-            return _check(signature, shapes, name, match["prefix_"])
-    dimensions = f" with {signature.rank} axes" if signature.rank else ""
-    return None, f"no tensor is called {_readable(signature.anchor)}{dimensions}"
+        if match is None or match["prefix_"] in tried:
+            continue
+        prefix = match["prefix_"]
+        tried.add(prefix)
+        fits, sentence = _check(signature, shapes, name, prefix)
+        if fits:
+            found[prefix] = sentence
+        else:
+            reasons.append(sentence)
+    if not tried:
+        dimensions = f" with {signature.rank} axes" if signature.rank is not None else ""
+        reasons.append(f"no tensor is called {_readable(signature.anchor)}{dimensions}")
+    return found, reasons[:3]
 
 
-def _check(signature: Signature, shapes: Mapping[str, Shape], anchor: str, prefix: str) -> tuple[str | None, str]:
+def _check(signature: Signature, shapes: Mapping[str, Shape], anchor: str, prefix: str) -> tuple[bool, str]:
     inside = [name[len(prefix) :] for name in shapes if name.startswith(prefix)]
     for pattern in signature.also:
-        if not any(re.fullmatch(pattern, name) for name in inside):
-            return None, f"has {anchor}, but no tensor is called {_readable(pattern)}"
+        wanted = re.compile(pattern)
+        if not any(wanted.fullmatch(name) for name in inside):
+            return False, f"has {anchor}, but no tensor is called {_readable(pattern)}"
     for pattern in signature.never:
-        hit = next((name for name in shapes if re.fullmatch(rf"(?:.*\.)?{pattern}", name)), None)
+        unwanted = re.compile(rf"(?:.*[./])?{pattern}")
+        hit = next((name for name in shapes if unwanted.fullmatch(name)), None)
         if hit:
-            return None, f"has {anchor}, but also {hit}"
-    shape = "×".join(map(str, shapes[anchor]))
-    return prefix, f"has {anchor} ({shape})" + (f": {signature.what}" if signature.what else "")
+            return False, f"has {anchor}, but also {hit}"
+    shape = "×".join(map(str, shapes[anchor])) or "()"
+    return True, f"has {anchor} ({shape})" + (f": {signature.what}" if signature.what else "")
+
+
+@cache
+def _literal(pattern: str) -> str:
+    """The longest text that every match of the pattern contains: names without it need no regular expression."""
+    outside, depth = [], 0
+    for token in re.findall(r"\\.|\[[^]]*\]|.", pattern):
+        depth += token == "("
+        outside.append("\0" if depth or token in ")+*.[]|" or token[0] == "[" or token in (r"\d", r"\w") else token[-1])
+        if token in ("?", "*"):
+            outside[-2:] = ["\0", "\0"]
+        depth -= token == ")"
+    return max("".join(outside).split("\0"), key=len)
 
 
 def _readable(pattern: str) -> str:
     """A pattern as a person would write it: N for numbers, * for anything."""
-    text = pattern.replace(r"\d+", "N").replace(r"\.", ".").replace(".+", "*").replace(".*", "*")
-    return re.sub(r"\?P<\w+>|\?:", "", text)
+    text = re.sub(r"\?P<\w+>|\?:", "", pattern)
+    for regex, plain in ((r"\d+", "N"), (r"\w+", "*"), (r"\w*", "*"), (r"\.", "."), (".+", "*"), (".*", "*")):
+        text = text.replace(regex, plain)
+    return text
 
 
-def _excluded(rule: Rule, match: re.Match[str], prefix: str, shapes: Mapping[str, Shape]) -> bool:
-    if rule.unless is None:
+def _applies(rule: Rule, match: re.Match[str], prefix: str, shapes: Mapping[str, Shape]) -> bool:
+    groups = _groups(match)
+    if rule.unless is not None and prefix + rule.unless.format(**groups) in shapes:
         return False
-    return prefix + rule.unless.format(**_groups(match)) in shapes
+    return rule.beside is None or prefix + rule.beside.format(**groups) in shapes
 
 
 def _groups(match: re.Match[str]) -> dict[str, str]:
     """The pattern's groups, `layer` among them: the group of that name, else the tensor's name less its last part."""
-    return {"layer": match.string.rpartition(".")[0], **match.groupdict()}
+    cut = max(match.string.rfind("."), match.string.rfind("/"))
+    return {"layer": match.string[: max(cut, 0)], **{k: v or "" for k, v in match.groupdict().items()}}
 
 
 def _layer(
@@ -247,30 +300,35 @@ def _layer(
     name: str,
     match: re.Match[str],
     prefix: str,
-    shapes: Mapping[str, Shape],
-    multiplier: float,
+    view: View,
+    multiplier: Multiplier,
     overrides: Overrides,
 ) -> Layer:
-    shape = tuple(shapes[name])
-    groups = _groups(match)
-    gain = rule.gain if overrides.gain is None else overrides.gain
-    fan_in = (overrides.fan_in or rule.fan_in)(shape)
-    scale = he_constant(fan_in, gain, multiplier)
-    bias = prefix + rule.bias.format(**groups) if rule.bias else None
-    bias_scale = {"plain": 1.0, "lr_multiplier": multiplier, "scale": scale}[rule.bias_rule]
-    baked = prefix + rule.baked_weight.format(**groups) if rule.baked_weight else name
-    return Layer(
+    shape, groups = tuple(view.shapes[name]), _groups(match)
+
+    def named(template: str | None) -> str:
+        return prefix + template.format(**groups) if template else ""
+
+    bias = named(rule.bias) if named(rule.bias) in view.shapes else None
+    layer = Layer(
         name=prefix + groups["layer"],
         kind=rule.kind,
         weight=name,
         shape=shape,
-        scale=scale,
-        fan_in=fan_in,
-        gain=gain,
-        lr_multiplier=multiplier,
-        bias=bias if bias in shapes else None,
-        bias_scale=bias_scale if bias in shapes else 1.0,
-        baked_weight=baked,
-        demodulated=rule.demodulated,
-        why="family",
+        bias=bias,
+        baked_weight=named(rule.baked_weight) or name,
+        baked_bias=named(rule.baked_bias) if bias else "",
+        demodulated=rule.demodulated or rule.self_normalised,
+        layout=rule.layout,
     )
+    if rule.self_normalised:
+        return layer
+    gain = rule.gain if overrides.gain is None else overrides.gain
+    fan_in = (overrides.fan_in or rule.fan_in)(shape)
+    if rule.stated and overrides == Overrides():
+        stated = layer.with_stated(rule.stated, view.attribute, gain, fan_in)
+        if stated is not None:
+            return stated
+    scale = he_constant(fan_in, gain, multiplier.value)
+    bias_scale = {"plain": 1.0, "lr_multiplier": multiplier.value, "scale": scale}[rule.bias_rule]
+    return layer.with_constant(scale, bias_scale if bias else 1.0, fan_in, gain, multiplier)

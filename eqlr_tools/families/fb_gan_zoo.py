@@ -7,7 +7,8 @@ that `.module.` inside a name is the signature of the family. In the StyleGAN of
 lr 0.01, and the noise modulators are plain although they are wrapped too.
 """
 
-from eqlr_tools.families.family import Family, Rule, Signature, inferred_multiplier
+from eqlr_tools.families.family import Family, Rule, Signature
+from eqlr_tools.families.multipliers import inferred_multiplier
 from eqlr_tools.scaling import SQRT2, dense_fan_in
 
 FAMILY = Family(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from eqlr_tools.families.family import Layer, Overrides, View
+from eqlr_tools.families.family import Overrides, View
 from eqlr_tools.families.kinds import is_embedding_name, is_norm_name, kind_of
+from eqlr_tools.families.layer import Layer
 from eqlr_tools.scaling import dense_fan_in, he_constant, modulated_fan_in, transposed_fan_in
 
 PLAIN = "plain"

@@ -8,60 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import AmbiguousError, UsageError
-from eqlr_tools.families import (
-    aladdin,
-    basicsr_stylegan2,
-    fb_gan_zoo,
-    gfpgan_clean,
-    rosinality_hook,
-    rosinality_stylegan2,
-    stylegan2_plain,
-    torch_parametrize,
-)
-from eqlr_tools.families.family import Family, Layer, Overrides, Verdict
+from eqlr_tools.families.catalogue import FAMILIES, known_families
+from eqlr_tools.families.family import Family, Overrides, Question, Verdict
+from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.plain import PLAIN, plain_layers
-from eqlr_tools.scaling import Shape
+from eqlr_tools.families.views import NetworkView
 
-FAMILIES: tuple[Family, ...] = (
-    torch_parametrize.FAMILY,
-    rosinality_stylegan2.FAMILY,
-    basicsr_stylegan2.FAMILY,
-    basicsr_stylegan2.GFPGAN_V1,
-    gfpgan_clean.FAMILY,
-    aladdin.PROGAN,
-    aladdin.STYLEGAN,
-    fb_gan_zoo.FAMILY,
-    rosinality_hook.FAMILY,
-    stylegan2_plain.FAMILY,
-)
+__all__ = ["FAMILIES", "UNDECIDED", "NetworkView", "Recognition", "family_named", "recognise"]
 
-BY_ID = {family.id: family for family in FAMILIES}
+UNDECIDED = "undecided"
+"""What a network is called while the question about it is open: neither plain nor of a family."""
 
 _BAKED_BELOW = 0.35
 """Median rms * lr_multiplier under which a network is suspected to be baked: N(0, 1) and training keep it near 1."""
-
-
-class NetworkView:
-    """The view of a network that families get. Sizes are estimated once, from the first block of each tensor."""
-
-    def __init__(self, network: Network) -> None:
-        self.network = network
-        self.shapes: Mapping[str, Shape] = {name: tensor.shape for name, tensor in network.tensors.items()}
-        self._rms: dict[str, float] = {}
-
-    def rms(self, name: str) -> float:
-        if name not in self._rms:
-            tensor = self.network.tensors[name]
-            self._rms[name] = _sample_rms(tensor) if tensor.dtype.is_float else 0.0
-        return self._rms[name]
-
-    def scalar(self, name: str) -> float:
-        return float(self.network.tensors[name].values().reshape(-1)[0])
 
 
 @dataclass(frozen=True)
@@ -69,7 +31,8 @@ class Recognition:
     """What a network was found to be, and what every family said about it.
 
     `layout` is the family whose names the network has; `family` is what its weights are: the same, or `plain` if
-    the layout is one of plain weights, or the weights were baked. `beside` are loose tensors next to the networks.
+    the layout is one of plain weights, or the weights were baked, or `undecided` while a `question` is open.
+    `beside` are loose tensors next to the networks.
     """
 
     network: Network
@@ -79,6 +42,7 @@ class Recognition:
     verdicts: tuple[Verdict, ...]
     note: str = ""
     doubt: str = ""
+    question: Question | None = None
     beside: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -88,9 +52,10 @@ class Recognition:
 
 def family_named(name: str) -> Family:
     """Look a family up by its id. Raises UsageError with the known ones."""
-    if name not in BY_ID:
-        raise UsageError(f"no family is called {name!r}", hint=f"known families: {', '.join(sorted(BY_ID))}, plain")
-    return BY_ID[name]
+    by_id = {family.id: family for family in known_families()}
+    if name not in by_id:
+        raise UsageError(f"no family is called {name!r}", hint=f"known families: {', '.join(sorted(by_id))}, plain")
+    return by_id[name]
 
 
 def recognise(
@@ -98,60 +63,76 @@ def recognise(
 ) -> Recognition:
     """Ask every family about a network, and decide. `family` is the user's decision, which overrules doubts.
 
-    Raises AmbiguousError if several families claim the network, UsageError if the named one does not fit.
+    Raises AmbiguousError if several families claim the network and none of them is more specific than the others,
+    UsageError if the named one does not fit.
     """
     found = _recognise(checkpoint, network, family, overrides or Overrides())
     return replace(found, beside={str(path[0]): tensor for path, tensor in checkpoint.loose.items() if len(path) == 1})
 
 
 def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, overrides: Overrides) -> Recognition:
-    view = NetworkView(network)
-    verdicts = tuple(candidate.answer(view) for candidate in FAMILIES)
-    matched = [verdict for verdict in verdicts if verdict.matched]
+    view = NetworkView(network, checkpoint)
+    verdicts = tuple(candidate.answer(view) for candidate in known_families())
     if family == PLAIN:
         return _plain(network, view, verdicts, None, "taken as plain, as told")
-    if family is not None:
-        chosen = family_named(family)
-        matched = [verdict for verdict in matched if verdict.family == chosen.id]
-        if not matched:
-            said = next(verdict.sentence for verdict in verdicts if verdict.family == chosen.id)
-            raise UsageError(
-                f"{checkpoint.path}: network {network.name} is not {chosen.id}: {said}",
-                hint=f"eqlr explain {checkpoint.path} shows what every family says",
-            )
-    if len(matched) > 1:
-        names = " or ".join(verdict.family for verdict in matched)
-        raise AmbiguousError(f"{checkpoint.path}: network {network.name} can be {names}", hint="--family NAME decides")
-    if not matched:
+    verdict = _decide(checkpoint, network, verdicts, family)
+    if verdict is None:
         return _plain(network, view, verdicts, None, "")
-    layout = BY_ID[matched[0].family]
-    layers = layout.layers(view, matched[0].prefix, overrides)
+    layout = family_named(verdict.family)
     if not layout.equalized:
         return _plain(network, view, verdicts, layout, layout.advice)
+    layers = layout.all_layers(view, verdict, overrides)
+    question = layout.question(view, verdict.prefix) if layout.question else None
     done = _baked_by_us(checkpoint, network)
     if done and family is None:
         layers = [layer for layer in layers if layer.baked_weight not in done["weights"]]
-        if not layers:
+        if not any(layer.equalized for layer in layers):
             return _plain(network, view, verdicts, layout, f"baked by eqlr, was {done['family']}")
-        doubt = ""
-    else:
-        doubt = "" if family or layout.keys_are_proof else _looks_baked(view, layers)
-    if doubt:
-        return _plain(network, view, verdicts, layout, f"layout of {layout.id}, but {doubt}", doubt)
-    taken = {name for layer in layers for name in (layer.weight, layer.bias, layer.scale_tensor) if name}
-    every = [*layers, *plain_layers(view, taken)]
+    elif family is None:
+        doubt = "" if layout.keys_are_proof else _looks_baked(view, layers)
+        if doubt:
+            return _plain(network, view, verdicts, layout, f"layout of {layout.id}, but {doubt}", doubt)
+    if question and not _settled(question, family or (done or {}).get("family"), overrides):
+        layers = [replace(layer, scale=None) if layer.equalized else layer for layer in layers]
+        every = _with_plain(view, layers)
+        return Recognition(network, UNDECIDED, layout, every, verdicts, question.text, question=question)
+    return Recognition(network, layout.id, layout, _with_plain(view, layers), verdicts, layout.advice)
+
+
+def _decide(
+    checkpoint: Checkpoint, network: Network, verdicts: tuple[Verdict, ...], family: str | None
+) -> Verdict | None:
+    """The one verdict that counts: the named family's, or that of the most specific family, or none."""
+    matched = [verdict for verdict in verdicts if verdict.matched]
+    if family is not None:
+        chosen = family_named(family)
+        said = next(verdict for verdict in verdicts if verdict.family == chosen.id)
+        if not said.matched:
+            raise UsageError(
+                f"{checkpoint.path}: network {network.name} is not {chosen.id}: {said.sentence}",
+                hint=f"eqlr explain {checkpoint.path} shows what every family says",
+            )
+        return said
+    named = {verdict.family: family_named(verdict.family) for verdict in matched}
+    outdone = {name for claimant in named.values() for name in claimant.over}
+    specific = any(not claimant.generic for claimant in named.values())
+    left = [v for v in matched if v.family not in outdone and not (specific and named[v.family].generic)]
+    if len(left) > 1:
+        names = " or ".join(verdict.family for verdict in left)
+        raise AmbiguousError(f"{checkpoint.path}: network {network.name} can be {names}", hint="--family NAME decides")
+    return left[0] if left else None
+
+
+def _settled(question: Question, family: str | None, overrides: Overrides) -> bool:
+    given = {"family": family is not None, "gain": overrides.gain is not None}
+    return any(given[name] for name in question.settled_by)
+
+
+def _with_plain(view: NetworkView, layers: list[Layer]) -> tuple[Layer, ...]:
+    """The family's layers and the plain ones among them, in the order of the file."""
+    taken = {name for layer in layers for name in (layer.weight, layer.bias, *layer.scale_tensors) if name}
     order = {name: place for place, name in enumerate(view.shapes)}
-    every.sort(key=lambda layer: order[layer.weight])
-    return Recognition(network, layout.id, layout, tuple(every), verdicts)
-
-
-def _sample_rms(tensor: Tensor) -> float:
-    """Root mean square of the finite values in the tensor's first block: enough to tell 100 from 1 from 0.02."""
-    block = next(tensor.blocks(), None)
-    values = np.zeros(1) if block is None else tensor.dtype.values(block).astype(np.float64)
-    values = values[np.isfinite(values)]
-    largest = float(np.abs(values).max(initial=0.0))
-    return largest * math.sqrt(float(np.mean(np.square(values / largest)))) if largest > 0 else 0.0
+    return tuple(sorted([*layers, *plain_layers(view, taken)], key=lambda layer: order[layer.weight]))
 
 
 def _plain(
@@ -177,9 +158,11 @@ def _looks_baked(view: NetworkView, layers: list[Layer]) -> str:
     """Say so if the stored weights have the size of effective ones. Empty if not, or if there is little to go by.
 
     Names and shapes of most families stay the same when they are baked, so only size can tell: stored weights are
-    near 1 / lr_multiplier, baked ones near c. It is a reason to ask, never one to rewrite.
+    near 1 / lr_multiplier, baked ones near c. It is a reason to ask, never one to rewrite. Layers whose constants
+    the file states need no such guess.
     """
-    sizes = [(view.rms(layer.weight), layer) for layer in layers if layer.scale]
+    guessed = [layer for layer in layers if layer.equalized and layer.scale and layer.origin != "stated"]
+    sizes = [(view.rms(layer.weight), layer) for layer in guessed]
     ratios = [(rms * layer.lr_multiplier, rms / (layer.scale or 1.0)) for rms, layer in sizes if rms > 0]
     if not ratios:
         return ""

@@ -14,7 +14,8 @@ Old spectral norm also writes `weight_orig`, with `weight_u` beside it, and prun
 
 import re
 
-from eqlr_tools.families.family import Family, Layer, Rule, Signature, View
+from eqlr_tools.families.family import Family, Rule, Signature, View
+from eqlr_tools.families.layer import Layer
 from eqlr_tools.scaling import SQRT2, dense_fan_in, he_constant, second_axis_fan_in, transposed_fan_in
 
 _OTHERS = (

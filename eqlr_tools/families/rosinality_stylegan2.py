@@ -9,9 +9,12 @@ The mapping network (`style.N`) has lr_mul 0.01 by default, so its weights have 
 `noise.weight` (1,), `input.input` and the FIR kernels are no layers.
 """
 
-from eqlr_tools.families.family import Family, Rule, Signature, inferred_multiplier
+from eqlr_tools.families.family import Family, Signature
+from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rosinality_names import ROSINALITY
-from eqlr_tools.scaling import dense_fan_in, modulated_fan_in
+from eqlr_tools.families.rules import conv, linear, mapping, modulated
+
+BASE = "rosinality-stylegan2"
 
 GENERATOR = Signature(
     anchor=r"conv1\.conv\.weight",
@@ -25,29 +28,31 @@ DISCRIMINATOR = Signature(
     also=(r"convs\.1\.conv2\.0\.kernel", r"convs\.0\.0\.weight", r"final_conv\.0\.weight"),
     what="rosinality's discriminator, with its blur kernels",
 )
+WAVELET_DISCRIMINATOR = Signature(
+    anchor=r"from_rgbs\.0\.conv\.0\.weight",
+    rank=4,
+    also=(r"convs\.0\.conv2\.0\.kernel", r"final_linear\.1\.weight", r"dwt\.ll"),
+    what="the wavelet discriminator of SWAGAN and StyleSwin",
+)
+
+GENERATOR_RULES = (
+    mapping(r"style\.\d+\.weight", stated_multiplier("lr_mlp")),
+    modulated(r"(?P<layer>to_rgb.*\.conv)\.weight", demodulated=False),
+    modulated(r"(?P<layer>.+\.conv)\.weight"),
+    linear(r".+\.modulation\.weight"),
+    conv(r"to_rgb.*\.conv\.\d+\.weight", bias=None),
+)
 
 FAMILY = Family(
-    id="rosinality-stylegan2",
+    id=BASE,
     title="StyleGAN2 by rosinality, and projects built on it",
     architecture="stylegan2",
     upstream="rosinality/stylegan2-pytorch",
-    signatures=(GENERATOR, DISCRIMINATOR),
+    signatures=(GENERATOR, DISCRIMINATOR, WAVELET_DISCRIMINATOR),
     namings=ROSINALITY,
     rules=(
-        Rule(
-            r"style\.\d+\.weight",
-            "linear",
-            dense_fan_in,
-            lr_multiplier=inferred_multiplier,
-            bias_rule="lr_multiplier",
-            rank=(2,),
-        ),
-        Rule(r"(?P<layer>to_rgb.*\.conv)\.weight", "modulated_conv2d", modulated_fan_in, bias=None, rank=(5,)),
-        Rule(
-            r"(?P<layer>.+\.conv)\.weight", "modulated_conv2d", modulated_fan_in, bias=None, demodulated=True, rank=(5,)
-        ),
-        Rule(r".+\.modulation\.weight", "linear", dense_fan_in, rank=(2,)),
-        Rule(r"final_linear\.\d+\.weight", "linear", dense_fan_in, rank=(2,)),
-        Rule(r"(convs\..+|final_conv\.\d+|to_rgb.*\.conv\.\d+)\.weight", "conv2d", dense_fan_in, bias=None, rank=(4,)),
+        *GENERATOR_RULES,
+        linear(r"final_linear\.\d+\.weight"),
+        conv(r"(?:convs\..+|final_conv\.\d+|from_rgbs\.\d+\.conv\.\d+)\.weight", bias=None),
     ),
 )

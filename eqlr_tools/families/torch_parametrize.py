@@ -7,8 +7,9 @@ Weight norm writes `original0` and `original1`, spectral norm `0._u`: neither is
 scale is somebody else's parametrization: its constant is in code that the file does not hold.
 """
 
-from eqlr_tools.families.family import Family, Layer, Signature, View
+from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.kinds import kind_of
+from eqlr_tools.families.layer import Layer
 
 _ORIGINAL = ".parametrizations.weight.original"
 _SCALE = ".parametrizations.weight.0.scale"
@@ -30,7 +31,7 @@ def _stored(view: View, prefix: str) -> list[Layer]:
                 scale=view.scalar(path + _SCALE),
                 bias=bias if bias in view.shapes else None,
                 baked_weight=f"{path}.weight",
-                scale_tensor=path + _SCALE,
+                scale_tensors=(path + _SCALE,),
                 why="stored",
             )
         )

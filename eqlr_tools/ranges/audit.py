@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from eqlr_tools.families.family import Layer
+from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.ranges.channels import channels_of
 from eqlr_tools.ranges.examining import Question, examine

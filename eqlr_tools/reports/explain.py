@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
-from eqlr_tools.families.family import Layer
+from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.reports.report import Column, Report, Table, shape_text
 from eqlr_tools.reports.scan import network_json
@@ -34,12 +34,34 @@ def explain_report(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) 
         rows = [[v.family, "yes" if v.matched else "no", v.sentence] for v in recognition.verdicts]
         tables.append(Table(_VERDICTS, rows, f"network {recognition.network.name}: what each family says"))
     lines = [f"{checkpoint.path}: {checkpoint.container}, {len(checkpoint.loose)} tensors outside its networks"]
+    for recognition in recognitions:
+        lines += _remarks(recognition)
     content = {
         "path": str(checkpoint.path),
         "container": checkpoint.container,
         "networks": [_json(recognition) for recognition in recognitions],
     }
     return Report("eqlr.explain/1", content, tables, lines)
+
+
+def _remarks(recognition: Recognition) -> list[str]:
+    """What a reader should know before the tables: an open question, inferred multipliers, the way back."""
+    name, question, layout = recognition.network.name, recognition.question, recognition.layout
+    lines = []
+    if question is not None:
+        looks = f" looks like {layout.id}" if layout else ""
+        lines += [f"network {name}{looks}: {question.text}", *(f"  {candidate}" for candidate in question.candidates)]
+        lines.append(f"  answer with {question.answer}")
+    inferred = sorted({layer.lr_multiplier for layer in recognition.equalized if layer.origin == "inferred"})
+    if inferred and question is None:
+        values = ", ".join(f"{value:g}" for value in inferred)
+        lines.append(
+            f"network {name}: learning-rate multiplier {values} inferred from the size of the weights, to the nearest "
+            "power of ten; --lr-multiplier says otherwise"
+        )
+    if layout and layout.load_back and recognition.equalized and question is None:
+        lines.append(f"network {name}: to load it baked in {layout.upstream}: {layout.load_back}")
+    return lines
 
 
 def bias_text(layer: Layer) -> str:
@@ -50,16 +72,26 @@ def bias_text(layer: Layer) -> str:
 
 
 def _layer_row(network: str, layer: Layer) -> list[str | int | None]:
-    formula = layer.formula if layer.scale is not None else f"re-parametrised ({layer.kind})"
+    known = layer.scale is not None or layer.equalized
+    formula = layer.formula if known else f"re-parametrised ({layer.kind})"
     return [network, layer.name, layer.kind, shape_text(layer.shape), layer.fan_in or None, formula, bias_text(layer)]
 
 
 def _json(recognition: Recognition) -> dict[str, Any]:
     return {
         **network_json(recognition),
+        "question": _question_json(recognition),
+        "load_back": (recognition.layout.load_back or None) if recognition.layout else None,
         "verdicts": [{"family": v.family, "matched": v.matched, "sentence": v.sentence} for v in recognition.verdicts],
         "layers": [layer_json(layer) for layer in recognition.layers],
     }
+
+
+def _question_json(recognition: Recognition) -> dict[str, Any] | None:
+    question = recognition.question
+    if question is None:
+        return None
+    return {"text": question.text, "candidates": list(question.candidates), "answer": question.answer}
 
 
 def layer_json(layer: Layer) -> dict[str, Any]:
@@ -74,6 +106,8 @@ def layer_json(layer: Layer) -> dict[str, Any]:
         "fan_in": layer.fan_in or None,
         "gain": layer.gain,
         "lr_multiplier": layer.lr_multiplier,
+        "lr_multiplier_from": layer.origin,
+        "layout": layer.layout or None,
         "c": layer.scale,
         "bias_scale": layer.bias_scale,
         "demodulated": layer.demodulated,

@@ -7,13 +7,13 @@ from pathlib import Path
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.errors import AmbiguousError, NothingMatchedError, UnreadableError
-from eqlr_tools.families.family import Layer
+from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.rewriting.edits import Edit, network_path
 from eqlr_tools.rewriting.optimizer import OptimizerOptions
 from eqlr_tools.rewriting.plan import Plan, build_plan
 from eqlr_tools.rewriting.scale import Scale
-from eqlr_tools.rewriting.selection import Selection, recognise_all
+from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
 
 
 def plan_bake(
@@ -22,10 +22,11 @@ def plan_bake(
     """Plan the bake of all selected networks that are equalized; everything else is copied.
 
     Optimizer states are converted along, as `optimizers` says. Raises NothingMatchedError if no layer is equalized,
-    AmbiguousError if a network may have been baked before.
+    AmbiguousError if a network may have been baked before, or if a question about it is open.
     """
     recognitions = recognise_all(source, selection)
     _refuse_doubt(source, recognitions)
+    refuse_undecided(source, recognitions)
     edits: dict[TreePath, list[Edit]] = {}
     baked: dict[str, dict[str, object]] = dict(source.provenance.get("baked", {}))
     notes = []
@@ -60,16 +61,13 @@ def _edits(network: Network, layer: Layer, source: Checkpoint) -> dict[TreePath,
     edits = {
         network_path(network, layer.weight): [_rescaled(network, layer.weight, layer.baked_weight, layer.scale, source)]
     }
-    if layer.bias and layer.bias_scale != 1.0:
+    if layer.bias and (layer.bias_scale != 1.0 or layer.baked_bias):
         edits[network_path(network, layer.bias)] = [
-            _rescaled(network, layer.bias, layer.bias, layer.bias_scale, source)
+            _rescaled(network, layer.bias, layer.baked_bias or layer.bias, layer.bias_scale, source)
         ]
-    if layer.scale_tensor:
-        tensor = network.tensors[layer.scale_tensor]
+    for name in layer.scale_tensors:
         reason = "the constant is in the weight now"
-        edits[network_path(network, layer.scale_tensor)] = [
-            Edit(network.name, layer.scale_tensor, None, tensor, reason=reason)
-        ]
+        edits[network_path(network, name)] = [Edit(network.name, name, None, network.tensors[name], reason=reason)]
     return edits
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from eqlr_tools.checkpoints.arranging import arranged
 from eqlr_tools.checkpoints.tensors import Tensor
-from eqlr_tools.families.family import Family, Layer
+from eqlr_tools.families.family import Family
+from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.naming import Depth, Naming, Slot
 from eqlr_tools.families.registry import Recognition
 

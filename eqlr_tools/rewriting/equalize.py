@@ -12,14 +12,14 @@ from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
 from eqlr_tools.checkpoints.outputs import constant_tensor
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.errors import NothingMatchedError, UsageError
-from eqlr_tools.families.family import Layer
+from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.plain import equalizable_layers
 from eqlr_tools.families.registry import NetworkView, Recognition, family_named
 from eqlr_tools.rewriting.edits import Edit, network_path
 from eqlr_tools.rewriting.optimizer import OptimizerOptions
 from eqlr_tools.rewriting.plan import Plan, build_plan
 from eqlr_tools.rewriting.scale import Scale
-from eqlr_tools.rewriting.selection import Selection, recognise_all
+from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
 from eqlr_tools.scaling import nearest_power_of_two
 
 DEFAULT_TARGET = "torch-parametrize"
@@ -52,7 +52,9 @@ def plan_equalize(
     edits: dict[TreePath, list[Edit]] = {}
     baked: dict[str, Any] = dict(source.provenance.get("baked", {}))
     notes, reasons = [], []
-    for recognition in recognise_all(source, replace(selection, family=None)):
+    recognitions = recognise_all(source, replace(selection, family=None))
+    refuse_undecided(source, recognitions)
+    for recognition in recognitions:
         network = recognition.network
         if recognition.equalized:
             reasons.append(f"network {network.name} is {recognition.family}, equalized already")
@@ -96,8 +98,7 @@ def _choose(recognition: Recognition, selection: Selection, to: str) -> _Chosen:
             hint=f"leave --to out for torch's own names{f', or use --to {layout.id}' if layout else ''}",
         )
     if layout is not None and layout.equalized:
-        prefix = layout.answer(view).prefix
-        layers = layout.layers(view, prefix, selection.overrides)
+        layers = [layer for layer in layout.all_layers(view, layout.answer(view), selection.overrides) if layer.equalized]
         wanted = [layer for layer in layers if selection.wants(network.name, layer.name)]
         return _Chosen(wanted, [], f"the table of {layout.id}")
     layers, skipped = equalizable_layers(view, selection.overrides, lambda layer: selection.choice(network.name, layer))

@@ -59,7 +59,7 @@ def run(plan: Plan, selection: Selection, *, force: bool = False, progress: Prog
     found: list[Verification] = []
 
     def check(temporary: Path) -> None:
-        found.append(_verify_written(plan, source, temporary, progress))
+        found.append(_verify_written(plan, source, selection, temporary, progress))
 
     with new_file(plan.target, check, force) as file:
         _write(plan, file, progress)
@@ -109,7 +109,9 @@ def _flat_extras(plan: Plan, outputs: dict[str, Output]) -> dict[str, Any]:
     return extras
 
 
-def _verify_written(plan: Plan, source: list[Recognition], temporary: Path, progress: Progress) -> Verification:
+def _verify_written(
+    plan: Plan, source: list[Recognition], selection: Selection, temporary: Path, progress: Progress
+) -> Verification:
     """Re-read the file and compare it with the source: effective weights by ulp, everything else bit for bit."""
     written = open_checkpoint(temporary)
     if plan.places:
@@ -118,7 +120,8 @@ def _verify_written(plan: Plan, source: list[Recognition], temporary: Path, prog
         compared = set(plan.places.values())
     else:
         names = tuple(recognition.network.name for recognition in source)
-        result = verify(source, recognise_all(written, Selection(networks=names)), progress=progress)
+        chosen = Selection(networks=names, overrides=selection.overrides)
+        result = verify(source, recognise_all(written, chosen), progress=progress)
         compared = {(r.network.path, r.network.prefix) for r in source}
     rest = _compare_copies(plan, written, compared, progress)
     result = Verification(result.tolerance_ulp, result.comparisons + tuple(rest), result.pairs, result.notes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
-from eqlr_tools.errors import NothingMatchedError, UsageError
+from eqlr_tools.errors import AmbiguousError, NothingMatchedError, UsageError
 from eqlr_tools.families.family import Overrides
 from eqlr_tools.families.registry import Recognition, recognise
 
@@ -37,6 +37,18 @@ class Selection:
 
 def _any_match(globs: Sequence[str], network: str, layer: str) -> bool:
     return any(fnmatchcase(layer, glob) or fnmatchcase(f"{network}.{layer}", glob) for glob in globs)
+
+
+def refuse_undecided(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) -> None:
+    """Raise AmbiguousError with the question, its candidates and the option that answers it, if one is open."""
+    for recognition in recognitions:
+        question = recognition.question
+        if question is not None:
+            layout = f" looks like {recognition.layout.id}:" if recognition.layout else ":"
+            raise AmbiguousError(
+                f"{checkpoint.path}: network {recognition.network.name}{layout} {question.text}",
+                hint=f"answer with {question.answer} ({'; '.join(question.candidates)})",
+            )
 
 
 def recognise_all(checkpoint: Checkpoint, selection: Selection) -> list[Recognition]:

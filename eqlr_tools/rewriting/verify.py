@@ -127,9 +127,12 @@ def effective_tensors(recognition: Recognition) -> dict[str, Effective]:
         found.pop(layer.weight, None)
         found[layer.baked_weight] = Effective(recognition.network.tensors[layer.weight], layer.scale)
         if layer.bias:
-            found[layer.bias] = Effective(recognition.network.tensors[layer.bias], layer.bias_scale)
-        if layer.scale_tensor:
-            found.pop(layer.scale_tensor, None)
+            found.pop(layer.bias, None)
+            found[layer.baked_bias or layer.bias] = Effective(
+                recognition.network.tensors[layer.bias], layer.bias_scale
+            )
+        for name in layer.scale_tensors:
+            found.pop(name, None)
     return found
 
 

@@ -1,0 +1,142 @@
+"""The list of all families: those of the package, and those that a user or an installed package adds."""
+
+from __future__ import annotations
+
+import importlib.util
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from eqlr_tools.errors import UsageError
+from eqlr_tools.families import (
+    akanimax,
+    aladdin,
+    basicsr_stylegan2,
+    edm2,
+    false_friends,
+    fb_gan_zoo,
+    genforce,
+    gfpgan_clean,
+    huangzh13,
+    imaginaire,
+    interfacegan,
+    labml,
+    mmgen,
+    mobilestylegan,
+    nashory,
+    nvidia_stylegan2,
+    nvidia_stylegan3,
+    nvidia_tf,
+    other_frameworks,
+    rosinality_hook,
+    rosinality_stylegan2,
+    rosinality_variants,
+    stored_scale,
+    stylegan2_plain,
+    stylegan2_rewrites,
+    styleswin,
+    torch_parametrize,
+    unnamed,
+)
+from eqlr_tools.families.family import Family
+
+ENTRY_POINT_GROUP = "eqlr_tools.families"
+
+FAMILIES: tuple[Family, ...] = (
+    torch_parametrize.FAMILY,
+    nvidia_tf.PROGAN,
+    nvidia_tf.STYLEGAN,
+    nvidia_tf.STYLEGAN2,
+    nvidia_stylegan2.FAMILY,
+    nvidia_stylegan3.FAMILY,
+    rosinality_stylegan2.FAMILY,
+    rosinality_variants.PSP,
+    rosinality_variants.DUALSTYLEGAN,
+    rosinality_variants.GPEN,
+    rosinality_variants.LIA,
+    rosinality_variants.CIPS,
+    rosinality_variants.SWAPPING,
+    styleswin.FAMILY,
+    mobilestylegan.FAMILY,
+    basicsr_stylegan2.FAMILY,
+    basicsr_stylegan2.GFPGAN_V1,
+    gfpgan_clean.FAMILY,
+    mmgen.STYLEGAN2,
+    mmgen.STYLEGAN1,
+    mmgen.PGGAN,
+    rosinality_hook.FAMILY,
+    fb_gan_zoo.FAMILY,
+    akanimax.FAMILY,
+    aladdin.PROGAN,
+    aladdin.STYLEGAN,
+    nashory.FAMILY,
+    huangzh13.FAMILY,
+    genforce.STYLEGAN2,
+    genforce.STYLEGAN,
+    genforce.PGGAN,
+    interfacegan.FAMILY,
+    labml.FAMILY,
+    stored_scale.TAE,
+    stored_scale.WSCALE,
+    imaginaire.FAMILY,
+    stylegan2_rewrites.PPEETTEERRS,
+    stylegan2_rewrites.ADRIANSAHLMAN,
+    other_frameworks.FLAX,
+    other_frameworks.CHAINER,
+    edm2.FAMILY,
+    stylegan2_plain.FAMILY,
+    unnamed.HOOK,
+    unnamed.PARAMETRIZATION,
+    unnamed.WSCONV,
+    false_friends.LUCIDRAINS,
+    false_friends.GIGAGAN,
+    false_friends.ALAE,
+    false_friends.EDM,
+    false_friends.CODEFORMER,
+)
+
+_added: dict[Path, list[Family]] = {}
+
+
+def known_families() -> tuple[Family, ...]:
+    """The package's families, those of installed entry points, and those of `--families` files."""
+    return (*FAMILIES, *_installed(), *(family for found in _added.values() for family in found))
+
+
+def add_families(path: Path) -> list[Family]:
+    """Take over the families that a Python file defines. The file is run: it is the user's own code, named by them.
+
+    Raises UsageError if the file cannot be loaded or defines none, or if an id is taken.
+    """
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file", hint="--families takes a Python file that defines Family objects")
+    spec = importlib.util.spec_from_file_location(f"eqlr_families_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path}: not a Python file", hint="--families takes a file that ends in .py")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(f"{path}: {type(error).__name__}: {error}", hint="mend the file, or leave it out") from error
+    found = [value for value in vars(module).values() if isinstance(value, Family)]
+    if not found:
+        raise UsageError(f"{path}: defines no Family", hint="docs/add-a-family.md walks through one")
+    _added.pop(path.resolve(), None)
+    taken = {family.id for family in known_families()}
+    for family in found:
+        if family.id in taken:
+            raise UsageError(f"{path}: a family is called {family.id!r} already", hint="choose another id")
+    _added[path.resolve()] = found
+    return found
+
+
+@cache
+def _installed() -> tuple[Family, ...]:
+    """Families that installed packages offer under the entry point group `eqlr_tools.families`."""
+    found: list[Family] = []
+    for entry in entry_points(group=ENTRY_POINT_GROUP):
+        value = entry.load()
+        if not isinstance(value, Family):
+            raise UsageError(f"the entry point {entry.name!r} of {ENTRY_POINT_GROUP} is not a Family")
+        found.append(value)
+    return tuple(found)

@@ -1,0 +1,143 @@
+"""genforce (GenForce, bytedance/Hammer, sefa, interfacegan, MIT): PGGAN, StyleGAN and StyleGAN2 in one naming.
+
+    w = v * gain * lr / sqrt(in * k * k),     b_eff = b * lr
+
+    StyleGAN2          gain 1, sqrt(2) in the activation
+    StyleGAN, PGGAN    gain sqrt(2); outputs, styles and the discriminator's last dense layer 1
+
+The mapping networks of StyleGAN and StyleGAN2 have the same keys and shapes and another gain, so the synthesis keys
+decide. Style biases are stored without the +1 that the code adds. PGGAN's `layer0` is a 4x4 convolution on a 1x1
+input, whose fan-in (in * 16) stands in for the sqrt(2) / 4 of the dense layer; its fused up-convolutions are stored
+(in, out, k, k), so there the bias tells which axis is which.
+"""
+
+import re
+
+from eqlr_tools.families.family import Family, Rules, Signature, View
+from eqlr_tools.families.multipliers import stated_multiplier
+from eqlr_tools.families.rules import conv, linear, mapping, switched_off
+from eqlr_tools.families.stylegan2_names import GENFORCE
+from eqlr_tools.scaling import SQRT2, transposed_fan_in
+
+_LRMUL = stated_multiplier("mapping_lr_mul", "mapping_lr_mult")
+_UPSTREAM = "genforce/genforce"
+
+
+def _last_dense(view: View, prefix: str) -> str:
+    """The layer with the highest number among the dense ones: the discriminator's score."""
+    numbers = [
+        int(match[1])
+        for name, shape in view.shapes.items()
+        if len(shape) == 2 and (match := re.fullmatch(rf"{re.escape(prefix)}layer(\d+)\.weight", name))
+    ]
+    return f"layer{max(numbers, default=-1)}"
+
+
+def _progressive(view: View, prefix: str) -> Rules:
+    """The rules of gain sqrt(2), where the last dense layer of a discriminator has gain 1."""
+    transposed = "|".join(re.escape(name) for name in _fused_up(view, prefix)) or r"(?!)"
+    last = _last_dense(view, prefix)
+    return (
+        mapping(r"mapping\.dense\d+\.weight", _LRMUL, gain=SQRT2),
+        linear(r".+\.style\.weight"),
+        linear(rf"{last}\.weight"),
+        linear(r"(?:synthesis\.)?layer\d+\.weight", gain=SQRT2),
+        conv(r"(?:synthesis\.)?output\d+\.weight"),
+        conv(transposed, kind="conv_transpose2d", gain=SQRT2, fan_in=transposed_fan_in, layout="IOkk"),
+        conv(r"(?:synthesis\.)?(?:layer|input)\d+\.weight", gain=SQRT2),
+    )
+
+
+def _fused_up(view: View, prefix: str) -> list[str]:
+    """Up-convolutions stored (in, out, k, k): their bias is as long as the second axis."""
+    found = []
+    for name, shape in view.shapes.items():
+        if re.fullmatch(rf"{re.escape(prefix)}layer\d+\.weight", name) and len(shape) == 4 and shape[0] != shape[1]:
+            bias = view.shapes.get(name.replace(".weight", ".bias"))
+            if bias is not None and tuple(bias) == (shape[1],):
+                found.append(name[len(prefix) :])
+    return found
+
+
+STYLEGAN2 = Family(
+    id="genforce-stylegan2",
+    title="StyleGAN2 in genforce",
+    architecture="stylegan2",
+    upstream=_UPSTREAM,
+    signatures=(
+        Signature(
+            r"synthesis\.layer0\.style\.weight",
+            2,
+            also=(r"synthesis\.(?:early_layer\..+|layer0\.noise_strength)",),
+            never=(r"synthesis\.lod",),
+            what="StyleGAN2's synthesis",
+        ),
+        Signature(
+            r"input0\.weight",
+            4,
+            also=(r"layer1\.(?:filter\.)?kernel|layer1\.filter\.kernel",),
+            never=(r"lod",),
+            what="StyleGAN2's discriminator",
+        ),
+    ),
+    rules=(
+        mapping(r"mapping\.dense\d+\.weight", _LRMUL),
+        linear(r".+\.style\.weight"),
+        linear(r"(?:synthesis\.early_layer|layer\d+)\.weight"),
+        conv(r"synthesis\.layer\d+\.weight", kind="modulated_conv2d", demodulated=True, beside="{layer}.style.weight"),
+        conv(r"(?:synthesis\.)?(?:layer|skip_layer|input|output)\d+\.weight"),
+    ),
+    namings=GENFORCE,
+    doubt=switched_off("use_wscale"),
+    load_back="construct the network with use_wscale=False",
+)
+
+STYLEGAN = Family(
+    id="genforce-stylegan",
+    title="StyleGAN in genforce",
+    architecture="stylegan1",
+    upstream=_UPSTREAM,
+    signatures=(
+        Signature(
+            r"synthesis\.layer0\.style\.weight",
+            2,
+            also=(r"synthesis\.lod", r"synthesis\.layer0\.apply_noise\.weight"),
+            what="StyleGAN's synthesis",
+        ),
+        Signature(
+            r"input0\.weight",
+            4,
+            also=(r"lod", r"layer1\.blur\.kernel"),
+            what="StyleGAN's discriminator",
+        ),
+    ),
+    rules=_progressive,
+    doubt=switched_off("use_wscale"),
+    load_back="construct the network with use_wscale=False",
+)
+
+PGGAN = Family(
+    id="genforce-pggan",
+    title="PGGAN in genforce",
+    architecture="progan",
+    upstream=_UPSTREAM,
+    signatures=(
+        Signature(
+            r"layer0\.weight",
+            4,
+            also=(r"output0\.weight", r"lod", r"layer1\.bias"),
+            never=(r"synthesis\..+",),
+            what="PGGAN's generator",
+        ),
+        Signature(
+            r"input0\.weight",
+            4,
+            also=(r"lod", r"layer1\.bias"),
+            never=(r"layer\d+\.blur\.kernel",),
+            what="PGGAN's discriminator",
+        ),
+    ),
+    rules=_progressive,
+    doubt=switched_off("use_wscale"),
+    load_back="construct the network with use_wscale=False",
+)

@@ -1,0 +1,137 @@
+"""open-mmlab/mmgeneration and mmagic (Apache-2.0): the EqualizedLR forward hook.
+
+    weight = weight_orig * gain * lr / sqrt(fan_in),   fan_in = shape[1] * prod(kernel), of weight[0] where it is 5-D
+
+so that a transposed convolution (in, out, k, k) counts its output channels. The gain depends on the module:
+
+    PGGAN      sqrt(2); noise to feature sqrt(2) / 4; to-RGB and the last linear of the decision head 1
+    StyleGAN1  sqrt(2), to-RGB and AdaIN styles included; mapping (lr 0.01) and the discriminator's linears 1
+    StyleGAN2  1 everywhere (sqrt(2) is in the activation); mapping lr 0.01
+
+`EqualLinearActModule` keeps its bias outside (`X.linear.weight_orig` and `X.bias`) and multiplies it by lr;
+`EqualizedLRLinearModule` (`X.weight_orig` and `X.bias`) leaves it as it is. Its StyleGAN3 is NVIDIA's.
+"""
+
+from eqlr_tools.families.family import Family, Rule, Signature
+from eqlr_tools.families.multipliers import MultiplierRule, stated_multiplier
+from eqlr_tools.families.nvidia_stylegan2 import FULLY_CONNECTED
+from eqlr_tools.families.rosinality_names import MMAGIC
+from eqlr_tools.scaling import SQRT2, second_axis_fan_in
+
+_UPSTREAM = "open-mmlab/mmgeneration"
+_NEVER = (r".*weight_u", r".*weight_mask")
+_KINDS = {2: "linear", 3: "conv1d", 4: "conv2d", 5: "modulated_conv2d"}
+_LOAD_BACK = "construct the modules with equalized_lr_cfg=None"
+_MAPPING_LR = stated_multiplier("lr_mlp")
+
+
+def hooked(pattern: str, gain: float, bias: str | None = "{layer}.bias", ranks: tuple[int, ...] = (2, 3, 4, 5)) -> tuple[Rule, ...]:
+    """Rules for the hooked weights `pattern` of every rank. The bias is applied as stored."""
+    return tuple(
+        Rule(
+            rf"(?P<layer>{pattern})\.weight_orig",
+            _KINDS[rank],
+            second_axis_fan_in,
+            gain,
+            bias=bias,
+            baked_weight="{layer}.weight",
+            rank=(rank,),
+        )
+        for rank in ranks
+    )
+
+
+def _act_linear(pattern: str, lr: float | MultiplierRule = 1.0) -> Rule:
+    """EqualLinearActModule: the bias stands outside the linear layer, and the multiplier applies to it."""
+    return Rule(
+        rf"(?P<layer>(?P<outer>{pattern})\.linear)\.weight_orig",
+        "linear",
+        second_axis_fan_in,
+        lr_multiplier=lr,
+        bias="{outer}.bias",
+        bias_rule="lr_multiplier",
+        baked_weight="{layer}.weight",
+        rank=(2,),
+    )
+
+
+STYLEGAN2 = Family(
+    id="mmgen-stylegan2",
+    title="StyleGAN2 in mmgeneration and mmagic",
+    architecture="stylegan2",
+    upstream=_UPSTREAM,
+    signatures=(
+        Signature(
+            r"conv1\.conv\.style_modulation\.linear\.weight_orig",
+            2,
+            also=(r"conv1\.conv\.weight_orig",),
+            never=_NEVER,
+            what="a modulated convolution with the EqualizedLR hook",
+        ),
+        Signature(
+            r"final_linear\.0\.linear\.weight_orig",
+            2,
+            also=(r"convs\.1\.conv2\.1\.conv\.weight_orig",),
+            never=_NEVER,
+            what="the hooked discriminator",
+        ),
+    ),
+    rules=(
+        _act_linear(r"style_mapping\.\d+", _MAPPING_LR),
+        _act_linear(r".+"),
+        *hooked(r".+", 1.0),
+        *FULLY_CONNECTED,
+    ),
+    namings=MMAGIC,
+    keys_are_proof=True,
+    load_back=_LOAD_BACK,
+)
+
+STYLEGAN1 = Family(
+    id="mmgen-stylegan1",
+    title="StyleGAN in mmgeneration and mmagic",
+    architecture="stylegan1",
+    upstream=_UPSTREAM,
+    signatures=(
+        Signature(
+            r"convs\.0\.adain1\.affine\.weight_orig",
+            2,
+            also=(r"style_mapping\.\d+\.linear\.weight_orig",),
+            never=_NEVER,
+            what="AdaIN styles with the EqualizedLR hook",
+        ),
+        Signature(
+            r"final_linear\.0\.linear\.weight_orig",
+            2,
+            also=(r"from_rgb\.0\.conv\.weight_orig", r"convs\.0\.0\.conv\.weight_orig"),
+            never=(*_NEVER, r"conv2\.1\.conv\.weight_orig"),
+            what="the hooked discriminator",
+        ),
+    ),
+    rules=(
+        _act_linear(r"style_mapping\.\d+", _MAPPING_LR),
+        _act_linear(r".+"),
+        *hooked(r".+", SQRT2),
+    ),
+    keys_are_proof=True,
+    load_back=_LOAD_BACK,
+)
+
+PGGAN = Family(
+    id="mmgen-pggan",
+    title="PGGAN in mmgeneration and mmagic",
+    architecture="progan",
+    upstream=_UPSTREAM,
+    signatures=(
+        Signature(r"noise2feat\.linear\.weight_orig", 2, never=_NEVER, what="the hooked generator"),
+        Signature(r"decision\.linear0\.weight_orig", 2, never=_NEVER, what="the hooked discriminator"),
+    ),
+    rules=(
+        *hooked(r"noise2feat\.linear", SQRT2 / 4, ranks=(2,)),
+        *hooked(r"decision\.linear1", 1.0, ranks=(2,)),
+        *hooked(r"torgb_layers\.\d+\.conv", 1.0, ranks=(4,)),
+        *hooked(r".+", SQRT2),
+    ),
+    keys_are_proof=True,
+    load_back=_LOAD_BACK,
+)

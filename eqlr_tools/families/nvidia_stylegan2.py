@@ -1,0 +1,86 @@
+"""NVlabs/stylegan2-ada-pytorch (`training/networks.py`), and the many projects that took its layers over.
+
+    FullyConnectedLayer   w = v * lr / sqrt(in),   b_eff = b * lr
+    Conv2dLayer           w = v / sqrt(in * k * k), bias as stored          (discriminator, resnet skips)
+    ToRGBLayer            1 / sqrt(in * k * k) multiplies the *styles*, which is the same as scaling the weight
+    SynthesisLayer        no constant: demodulation divides by the norm of the weight
+
+In a network pickle each module states its constants (`weight_gain`, `bias_gain`); in a state dict nothing does, and
+the multiplier of the mapping network is read from the size of its weights.
+
+The same layers stand in stylegan3's `networks_stylegan2.py`, PyTorch-StudioGAN, eg3d (`backbone.`, `superresolution.`,
+`decoder.net.N` with a multiplier of its own), StyleGAN-XL (`embed` is a plain embedding there, `embed_proj` a layer;
+depthwise convolutions (C, 1, k, k) count C input channels), and MAT (weights (1, out, in, k, k) *with* a constant).
+"""
+
+import math
+
+from eqlr_tools.families.family import Family, Signature
+from eqlr_tools.families.multipliers import stated_multiplier
+from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.families.stylegan2_names import NVIDIA_ADA
+from eqlr_tools.scaling import Shape
+
+GAINS = ("weight_gain", "bias_gain")
+_BLOCK = r"(?:.+\.)?(?:b|block)\d+\."
+_MULTIPLIER = stated_multiplier("mapping_lr_multiplier")
+
+
+def depthwise_fan_in(shape: Shape) -> int:
+    """Fan-in of (C, 1, k, k) depthwise weights as StyleGAN-XL counts it: C * k * k."""
+    return shape[0] * math.prod(shape[2:])
+
+
+FULLY_CONNECTED = (
+    mapping(r"(?:.+\.)?mapping\.fc\d+\.weight", _MULTIPLIER, stated=GAINS),
+    linear(r"(?:.+\.)?mapping\.embed_proj\.weight", stated=GAINS),
+    linear(r"(?P<net>(?:.+\.)?mapping)\.embed\.weight", unless="{net}.embed_proj.weight", stated=GAINS),
+    linear(r"(?:.+\.)?affine\.weight", stated=GAINS),
+)
+
+FAMILY = Family(
+    id="nvidia-stylegan2-ada",
+    title="StyleGAN2-ADA in PyTorch by NVIDIA, and projects with its layers",
+    architecture="stylegan2",
+    upstream="NVlabs/stylegan2-ada-pytorch",
+    signatures=(
+        Signature(
+            r"(?:synthesis\.)?(?:b|block)\d+\.(?:conv[01]|torgb)\.affine\.weight",
+            2,
+            also=(r"(?:.+\.)?(?:b|block)\d+\.(?:.+\.)?(?:resample_filter|noise_const|const)",),
+            never=(r"magnitude_ema",),
+            what="a synthesis layer with its affine style",
+        ),
+        Signature(
+            r"b\d+\.fromrgb\.weight",
+            4,
+            also=(r"b4\.out\.weight", r"b\d+\.conv1\.weight"),
+            what="the discriminator",
+        ),
+        Signature(
+            r"mapping\.fc0\.weight",
+            2,
+            also=(r"mapping\.(?:w_avg|fc1\.weight)", r"mapping\.fc0\.bias"),
+            never=(r"magnitude_ema",),
+            what="the mapping network",
+        ),
+        Signature(
+            r"decoder\.net\.0\.weight",
+            2,
+            also=(r"decoder\.net\.2\.weight", r"backbone\.synthesis\.b\d+\.torgb\.affine\.weight"),
+            what="eg3d's decoder behind a StyleGAN2 backbone",
+        ),
+    ),
+    rules=(
+        *FULLY_CONNECTED,
+        mapping(r"decoder\.net\.\d+\.weight", stated=GAINS),
+        modulated(rf"{_BLOCK}torgb\.weight", demodulated=False, bias="{layer}.bias", stated=GAINS),
+        modulated(rf"{_BLOCK}conv[01]\.weight", bias="{layer}.bias", stated=GAINS),
+        conv(rf"{_BLOCK}conv[01]\.weight", beside="{layer}.affine.weight", self_normalised=True),
+        conv(rf"{_BLOCK}torgb\.weight", stated=GAINS),
+        conv(rf"{_BLOCK}(?:fromrgb|conv|conv0|conv1|skip)\.weight", unless="{layer}.affine.weight", stated=GAINS),
+        linear(rf"{_BLOCK}(?:fc|out)\.weight", stated=GAINS),
+    ),
+    namings=NVIDIA_ADA,
+    load_back="set weight_gain and bias_gain of every layer to 1 in the loaded object",
+)

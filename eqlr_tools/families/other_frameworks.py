@@ -1,0 +1,80 @@
+"""Ports to JAX and Chainer, as far as their names say what they are.
+
+    matthias-wright/flaxmodels      StyleGAN2: w = v * lr / sqrt(fan_in), b_eff = b * lr; dense (in, out), convolutions
+                                    (k, k, in, out); fan_in is everything but the last axis; +1 on styles at run time
+    pfnet-research/chainer-gan-lib  y = conv(x * sqrt(2 / fan_in), v) + b, v at `X/c/W`; a deconvolution, stored
+                                    (in, out, k, k), counts its input channels alone (its issue 9)
+"""
+
+from eqlr_tools.families.family import Family, Rule, Rules, Signature, View
+from eqlr_tools.families.multipliers import MultiplierRule, inferred_multiplier
+from eqlr_tools.families.nvidia_tf import leading_fan_in
+from eqlr_tools.scaling import SQRT2, channel_fan_in, dense_fan_in
+
+_S = r"[./]"
+
+
+def _flax(pattern: str, rank: int, lr: float | MultiplierRule = 1.0, demodulated: bool = False) -> Rule:
+    return Rule(
+        rf"(?P<layer>(?:.+{_S})?{pattern})(?P<sep>{_S})weight",
+        "linear" if rank == 2 else "modulated_conv2d" if demodulated else "conv2d",
+        leading_fan_in,
+        lr_multiplier=lr,
+        bias="{layer}{sep}bias",
+        bias_rule="lr_multiplier",
+        demodulated=demodulated,
+        rank=(rank,),
+        layout="IO" if rank == 2 else "kkIO",
+    )
+
+
+FLAX = Family(
+    id="flaxmodels-stylegan2",
+    title="StyleGAN2 in flaxmodels (JAX)",
+    architecture="stylegan2",
+    upstream="matthias-wright/flaxmodels",
+    signatures=(
+        Signature(
+            rf"(?:.+{_S})?block_\d+x\d+{_S}layer\d{_S}affine{_S}weight", 2, what="a synthesis layer with its style"
+        ),
+        Signature(
+            rf"(?:.+{_S})?block_4x4{_S}output{_S}weight",
+            2,
+            also=(rf"(?:.+{_S})?block_\d+x\d+{_S}fromrgb{_S}weight",),
+            what="the discriminator",
+        ),
+    ),
+    rules=(
+        _flax(rf"mapping_network{_S}fc\d+", 2, inferred_multiplier),
+        _flax(rf"mapping_network{_S}label_embedding", 2, inferred_multiplier),
+        _flax(r"(?:affine|fc0|output)", 2),
+        _flax(rf"torgb{_S}conv", 4),
+        _flax(rf"layer\d{_S}conv", 4, demodulated=True),
+        _flax(r"(?:fromrgb|conv\d|skip)", 4),
+    ),
+)
+
+
+def _chainer_rules(view: View, prefix: str) -> Rules:
+    """A deconvolution is told by its bias, which is as long as the second axis."""
+    rules = []
+    for name, shape in view.shapes.items():
+        bias = view.shapes.get(name[:-1] + "b")
+        if not (name.startswith(prefix) and name.endswith("/c/W")) or len(shape) not in (2, 4):
+            continue
+        transposed = len(shape) == 4 and bias is not None and shape[0] != shape[1] and tuple(bias) == (shape[1],)
+        kind = "linear" if len(shape) == 2 else "conv_transpose2d" if transposed else "conv2d"
+        fan_in = channel_fan_in if transposed else dense_fan_in
+        layer = name[len(prefix) : -2]
+        rules.append(Rule(rf"(?P<layer>{layer})/W", kind, fan_in, SQRT2, bias="{layer}/b"))
+    return tuple(rules)
+
+
+CHAINER = Family(
+    id="chainer-progan",
+    title="ProGAN and StyleGAN in Chainer (chainer-gan-lib)",
+    architecture="progan",
+    upstream="pfnet-research/chainer-gan-lib",
+    signatures=(Signature(r".+/c/W", also=(r".+/c/b",), what="an equalized link around its `c`"),),
+    rules=_chainer_rules,
+)

@@ -1,0 +1,149 @@
+"""Projects that build on rosinality's StyleGAN2 layers (see `rosinality_stylegan2.py` for the arithmetic), and mix
+them with plain ones. Per layer, never blanket:
+
+    pSp, e4e         `decoder.` is the generator; of the encoder only `styles.N.linear` (a ResNet is plain)
+    DualStyleGAN     `generator.`, its own `style.N`; in `res.N` convolutions and linears equalized, AdaIN styles plain
+    GPEN             `generator.`, an encoder `ecdN` of equalized convolutions, `final_linear`
+    LIA              `dec.` and `enc.`; to-RGB is an ordinary convolution; `direction.weight` is plain, and N(0, 1)
+    CIPS             `linears.N` instead of `convs.N`; the coordinate features are plain
+    Swapping AE      convolutions under names (`Conv`), encoder, generator and both discriminators
+"""
+
+from eqlr_tools.families.family import Family, Rules, Signature
+from eqlr_tools.families.multipliers import stated_multiplier
+from eqlr_tools.families.rosinality_stylegan2 import BASE, GENERATOR_RULES
+from eqlr_tools.families.rules import conv, linear, mapping, modulated
+
+_LR = stated_multiplier("lr_mlp")
+
+
+def _under(prefix: str) -> Rules:
+    """The generator's rules for names that start with `prefix`."""
+    return tuple(rule.under(prefix) for rule in GENERATOR_RULES)
+
+
+PSP = Family(
+    id="psp-encoder",
+    title="pSp, e4e and their kin: a plain encoder in front of rosinality's StyleGAN2",
+    architecture="psp",
+    upstream="eladrich/pixel2style2pixel",
+    signatures=(
+        Signature(
+            r"encoder\.(?:styles\.0\.)?linear\.weight",
+            2,
+            also=(r"decoder\.conv1\.conv\.weight", r"decoder\.conv1\.conv\.modulation\.weight"),
+            what="an encoder with equalized style heads",
+        ),
+    ),
+    rules=(linear(r"encoder\.(?:styles\.\d+\.)?linear\.weight"), *_under(r"decoder\.")),
+    over=(BASE,),
+)
+
+DUALSTYLEGAN = Family(
+    id="dualstylegan",
+    title="DualStyleGAN on rosinality's StyleGAN2",
+    architecture="dualstylegan",
+    upstream="williamyang1991/DualStyleGAN",
+    signatures=(
+        Signature(
+            r"res\.0\.conv\.0\.weight",
+            4,
+            also=(r"generator\.conv1\.conv\.weight", r"style\.\d+\.weight"),
+            what="residual style blocks beside the generator",
+        ),
+    ),
+    rules=(
+        mapping(r"style\.\d+\.weight", _LR),
+        conv(r"res\.\d+\.conv2?\.\d+\.weight", bias=None),
+        linear(r"res\.\d+\.\d+\.weight"),
+        *_under(r"generator\."),
+    ),
+    over=(BASE,),
+)
+
+GPEN = Family(
+    id="gpen",
+    title="GPEN: an equalized encoder and rosinality's StyleGAN2",
+    architecture="gpen",
+    upstream="yangxy/GPEN",
+    signatures=(
+        Signature(
+            r"ecd0\.0\.\d+\.weight", 4, also=(r"generator\.conv1\.conv\.weight",), what="an encoder of equalized layers"
+        ),
+    ),
+    rules=(
+        conv(r"ecd\d+\.\d+\.\d+\.weight", bias=None),
+        linear(r"final_linear\.\d+\.weight"),
+        *_under(r"generator\."),
+    ),
+    over=(BASE,),
+)
+
+LIA = Family(
+    id="lia",
+    title="LIA (latent image animator)",
+    architecture="lia",
+    upstream="wyhsirius/LIA",
+    signatures=(
+        Signature(
+            r"dec\.conv1\.conv\.weight",
+            5,
+            also=(r"dec\.direction\.weight", r"enc\..+\.weight"),
+            what="a generator driven by directions",
+        ),
+        Signature(
+            r"conv1\.conv\.weight", 5, also=(r"direction\.weight", r"to_flows\.0\..+"), what="a generator with flows"
+        ),
+    ),
+    rules=(
+        modulated(r"(?:dec\.)?to_(?:rgb|flow).*\.weight", demodulated=False),
+        modulated(r"(?:dec\.)?(?:conv1|convs\.\d+)\.conv\.weight"),
+        linear(r".+\.modulation\.weight"),
+        linear(r"enc\.fc\.\d+\.weight"),
+        conv(r"(?:enc|dec)\..+\.weight", bias=None),
+    ),
+    over=(BASE,),
+)
+
+CIPS = Family(
+    id="cips",
+    title="CIPS: coordinates through rosinality's modulated layers",
+    architecture="cips",
+    upstream="saic-mdal/CIPS",
+    signatures=(
+        Signature(
+            r"linears\.0\.conv\.weight",
+            5,
+            also=(r"linears\.0\.conv\.modulation\.weight", r"style\.\d+\.weight"),
+            what="modulated 1x1 convolutions",
+        ),
+    ),
+    rules=GENERATOR_RULES,
+    over=(BASE,),
+)
+
+SWAPPING = Family(
+    id="swapping-autoencoder",
+    title="Swapping Autoencoder",
+    architecture="swapping-autoencoder",
+    upstream="taesungp/swapping-autoencoder-pytorch",
+    signatures=(
+        Signature(
+            r"(?:E|G|D|Dpatch)\..+\.Conv\.weight", 4, what="rosinality's ConvLayer with its parts under names"
+        ),
+        Signature(
+            r"G\..+\.conv\.modulation\.weight",
+            2,
+            also=(r"E\..+",),
+            what="a generator behind an encoder",
+        ),
+    ),
+    rules=(
+        modulated(r".*ToRGB.*\.conv\.weight", demodulated=False),
+        modulated(r".+\.conv\.weight"),
+        linear(r".+\.modulation\.weight"),
+        conv(r".+\.Conv\.weight"),
+        linear(r"(?:E|G|D|Dpatch)\..+\.weight"),
+    ),
+    over=(BASE,),
+)

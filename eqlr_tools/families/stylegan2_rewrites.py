@@ -1,0 +1,73 @@
+"""Rewrites of rosinality's StyleGAN2 under other names; the arithmetic is the same (`rosinality_stylegan2.py`).
+
+    ppeetteerrs/stylegan2-torch (MIT)          weight (1, out, in, k, k) and `affine` in one module, `mapping.N`
+    adriansahlman/stylegan2_pytorch            `X.layer.weight` inside a wrapper that holds the bias `X.bias`, which it
+                                               multiplies by lr; modulation is `dense.layer`, FIR `filter.filter_kernel`
+"""
+
+from eqlr_tools.families.family import Family, Signature
+from eqlr_tools.families.multipliers import stated_multiplier
+from eqlr_tools.families.rules import conv, linear, mapping, modulated
+
+PPEETTEERRS = Family(
+    id="stylegan2-torch",
+    title="stylegan2-torch (ppeetteerrs)",
+    architecture="stylegan2",
+    upstream="ppeetteerrs/stylegan2-torch",
+    signatures=(
+        Signature(
+            r"up_convs\.0\.weight", 5, also=(r"up_convs\.0\.affine\.weight", r"mapping\.1\.weight"), what="the generator"
+        ),
+        Signature(
+            r"final_relu\.weight",
+            2,
+            also=(r"blocks\.1\.down_conv\.1\.weight", r"final_linear\.weight"),
+            what="the discriminator",
+        ),
+    ),
+    rules=(
+        mapping(r"mapping\.\d+\.weight", stated_multiplier("lr_mlp_mult")),
+        modulated(r"to_rgbs\.\d+\.weight", demodulated=False, bias="{layer}.bias"),
+        modulated(r"(?:up_)?convs\.\d+\.weight", bias="{layer}.leaky_relu.bias"),
+        linear(r".+\.affine\.weight"),
+        linear(r"final_(?:relu|linear)\.weight"),
+        conv(r"(?:blocks|final_conv)\..+\.weight", bias=None),
+    ),
+)
+
+ADRIANSAHLMAN = Family(
+    id="adriansahlman-stylegan2",
+    title="stylegan2_pytorch (adriansahlman)",
+    architecture="stylegan2",
+    upstream="adriansahlman/stylegan2_pytorch",
+    signatures=(
+        Signature(
+            r".+\.dense\.layer\.weight",
+            2,
+            also=(r".+\.layer\.weight", r".+\.dense\.bias"),
+            what="a modulated convolution in its wrapper",
+        ),
+        Signature(
+            r"(?:.+\.)?layer\.weight",
+            4,
+            also=(r".+\.filter\.filter_kernel", r".+\.bias"),
+            what="a convolution in its wrapper",
+        ),
+        Signature(
+            r"(?:G_mapping\.)?main\.0\.layer\.weight",
+            2,
+            also=(r"(?:G_mapping\.)?main\.1\.layer\.weight", r"(?:G_mapping\.)?main\.0\.bias"),
+            what="the mapping network",
+        ),
+    ),
+    rules=(
+        mapping(
+            r"(?P<layer>(?P<outer>(?:.*G_mapping\.)?main\.\d+)\.layer)\.weight",
+            stated_multiplier("mapping_lr_mul", "lr_mul"),
+            bias="{outer}.bias",
+        ),
+        linear(r"(?P<layer>(?P<outer>.+)\.layer)\.weight", bias="{outer}.bias"),
+        conv(r"(?P<layer>(?P<outer>.+?)\.layer(?:\.layer)?)\.weight", bias="{outer}.bias"),
+        conv(r".+\.projection\w*(?:\.\d+)?\.weight"),
+    ),
+)
