@@ -44,6 +44,9 @@ class Oracle:
     def layers(self, net: str) -> list[dict[str, Any]]:
         return [entry for entry in self.record["equalized"] if entry["net"] == net]
 
+    def self_normalised(self, net: str) -> list[dict[str, Any]]:
+        return [entry for entry in self.record.get("self_normalised", []) if entry["net"] == net]
+
     def untouched(self, net: str) -> list[str]:
         """Keys that no bake may change."""
         return [entry["key"] for entry in self.record["not_equalized"] if entry["net"] == net]
@@ -60,6 +63,8 @@ class Oracle:
         file, colon, inside = prefix.partition(":")
         if colon:
             return file, tuple(inside.split("/")) if inside else ()
+        if prefix == self.record["checkpoint"]:
+            return "", ()
         if prefix in self.files:
             return prefix, ()
         return "", tuple(prefix.split("/"))
@@ -68,6 +73,12 @@ class Oracle:
         """The network of an opened checkpoint that the oracle calls `net`."""
         path = self.file_and_path(net)[1]
         return next(network for network in checkpoint.networks if network.path == path)
+
+    @staticmethod
+    def baked_name(entry: dict[str, Any]) -> str:
+        """What a baked layer's weight is called, in the file: labml's `X.weight.weight` becomes `X.weight`."""
+        name = str(entry.get("baked_key", entry["weight_key"]))
+        return name.removesuffix(".weight") if name.endswith(".weight.weight") else name
 
     def open(self, net: str) -> tuple[Checkpoint, Network]:
         checkpoint = open_checkpoint(self.files[self.file_and_path(net)[0]])

@@ -12,6 +12,8 @@ from torch.nn import functional
 
 Array = NDArray[np.float64]
 
+_RESAMPLED = ("_up", "_down", "_up_mid", "_down_k1", "conv_up_bilinear", "FusedUpsample", "FusedDownsample")
+
 
 def run_layer(
     entry: dict[str, Any], inputs: list[Array], weight: Array, bias: Array | None, others: dict[str, Array]
@@ -23,19 +25,22 @@ def run_layer(
     kind = entry["kind"]
     x, w = torch.from_numpy(inputs[0]), torch.from_numpy(weight)
     b = None if bias is None or entry.get("bias_outside") else torch.from_numpy(bias)
+    if entry.get("upsample") or kind.endswith(_RESAMPLED) or kind == "fourier_input":
+        return None
     if kind.startswith("modconv"):
-        if entry.get("upsample"):
+        if "modulation" not in entry or len(inputs) < 2 or f"{entry['path']}.magnitude_ema" in others:
             return None
         style = _style(entry, torch.from_numpy(inputs[1]), others)
-        out = _modulated(x, w[0], style, entry)
-    elif kind in ("conv_up_bilinear", "FusedUpsample", "FusedDownsample"):
-        return None
+        out = _modulated(x, w[0] if w.ndim == 5 else w, style, entry)
+        out = out if b is None else out + b[:, None, None]
     elif kind == "noise_strength":
         out = x + w * torch.from_numpy(inputs[1])
     elif w.ndim == 2:
         out = functional.linear(x, w, b)
+    elif kind == "conv_transpose2d":
+        return None
     else:
-        out = functional.conv2d(x, w, b, stride=entry.get("stride", 1), padding=entry.get("padding", 0))
+        out = functional.conv2d(x, w, b, stride=entry.get("stride", 1), padding=entry.get("padding", w.shape[-1] // 2))
     if entry["post"] == "lrelu0.2*sqrt2":
         out = functional.leaky_relu(out, 0.2) * math.sqrt(2)
     elif entry["post"] != "none":
@@ -50,8 +55,8 @@ def _style(entry: dict[str, Any], w: torch.Tensor, others: dict[str, Array]) -> 
 
 def _modulated(x: torch.Tensor, w: torch.Tensor, style: torch.Tensor, entry: dict[str, Any]) -> torch.Tensor:
     """StyleGAN2's modulated convolution with plain weights: scale the input, convolve, divide by the norm."""
-    out = functional.conv2d(x * style[:, :, None, None], w, padding=entry["padding"])
-    if not entry["demodulate"]:
+    out = functional.conv2d(x * style[:, :, None, None], w, padding=entry.get("padding", w.shape[-1] // 2))
+    if not entry.get("demodulate"):
         return out
     norm = torch.einsum("oikl,ni->no", w.square(), style.square())
     return out * torch.rsqrt(norm + 1e-8)[:, :, None, None]

@@ -1,9 +1,9 @@
 """Projects that look or sound equalized and are not: recognised so that they can be called by their name.
 
-    lucidrains    `EqualLinear` multiplies by lr_mul alone (0.1), never by a He constant; everything else is plain
-    ALAE          "lreq" is in the optimizer; the stored weights are He-scaled already
-    EDM           its magnitude arguments act once, at initialisation
-    CodeFormer    ships beside GFPGAN and has no equalized layer
+lucidrains    `EqualLinear` multiplies by lr_mul alone (0.1), never by a He constant; everything else is plain
+ALAE          "lreq" is in the optimizer; the stored weights are He-scaled already
+EDM           its magnitude arguments act once, at initialisation
+CodeFormer    ships beside GFPGAN and has no equalized layer
 """
 
 from eqlr_tools.families.family import Family, Signature

@@ -140,7 +140,9 @@ class Overrides:
         """The user's multiplier applies where the family has one, since other layers train at the full rate."""
         if not callable(rule.lr_multiplier):
             return Multiplier(rule.lr_multiplier)
-        return rule.lr_multiplier(view, names) if self.lr_multiplier is None else Multiplier(self.lr_multiplier, "given")
+        return (
+            rule.lr_multiplier(view, names) if self.lr_multiplier is None else Multiplier(self.lr_multiplier, "given")
+        )
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,8 @@ class Family:
 
     `rules` may be a function of (view, prefix), for families whose constants depend on the network as a whole (which
     layer is the last). `over` names families whose networks this one knows better: where both match, this one wins. A
-    `generic` family knows a mechanism and no project: it stands back wherever one that is not generic matches. `doubt` says what in the file speaks against the family although its names match ("" if nothing does), and
+    `generic` family knows a mechanism and no project: it stands back wherever one that is not generic matches.
+    `doubt` says what in the file speaks against the family although its names match ("" if nothing does), and
     `question` what only the user can know. `load_back` says how the original code loads a baked file.
     `keys_are_proof` is True where a baked file has other names, so that the weights' size need not be looked at.
     `scales_output`: the constant multiplies the layer's output, so that stored weights are summed up unscaled.

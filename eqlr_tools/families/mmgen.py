@@ -25,7 +25,9 @@ _LOAD_BACK = "construct the modules with equalized_lr_cfg=None"
 _MAPPING_LR = stated_multiplier("lr_mlp")
 
 
-def hooked(pattern: str, gain: float, bias: str | None = "{layer}.bias", ranks: tuple[int, ...] = (2, 3, 4, 5)) -> tuple[Rule, ...]:
+def hooked(
+    pattern: str, gain: float, bias: str | None = "{layer}.bias", ranks: tuple[int, ...] = (2, 3, 4, 5)
+) -> tuple[Rule, ...]:
     """Rules for the hooked weights `pattern` of every rank. The bias is applied as stored."""
     return tuple(
         Rule(

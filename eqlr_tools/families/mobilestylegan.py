@@ -15,6 +15,7 @@ from eqlr_tools.families.multipliers import Multiplier
 from eqlr_tools.families.rules import conv, mapping, modulated
 from eqlr_tools.scaling import dense_fan_in, he_constant
 
+
 def _depthwise(view: View, prefix: str) -> list[Layer]:
     found = []
     for name, shape in view.shapes.items():

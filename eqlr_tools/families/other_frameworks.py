@@ -1,9 +1,9 @@
 """Ports to JAX and Chainer, as far as their names say what they are.
 
-    matthias-wright/flaxmodels      StyleGAN2: w = v * lr / sqrt(fan_in), b_eff = b * lr; dense (in, out), convolutions
-                                    (k, k, in, out); fan_in is everything but the last axis; +1 on styles at run time
-    pfnet-research/chainer-gan-lib  y = conv(x * sqrt(2 / fan_in), v) + b, v at `X/c/W`; a deconvolution, stored
-                                    (in, out, k, k), counts its input channels alone (its issue 9)
+matthias-wright/flaxmodels      StyleGAN2: w = v * lr / sqrt(fan_in), b_eff = b * lr; dense (in, out), convolutions
+                                (k, k, in, out); fan_in is everything but the last axis; +1 on styles at run time
+pfnet-research/chainer-gan-lib  y = conv(x * sqrt(2 / fan_in), v) + b, v at `X/c/W`; a deconvolution, stored
+                                (in, out, k, k), counts its input channels alone (its issue 9)
 """
 
 from eqlr_tools.families.family import Family, Rule, Rules, Signature, View

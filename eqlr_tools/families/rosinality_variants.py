@@ -128,9 +128,7 @@ SWAPPING = Family(
     architecture="swapping-autoencoder",
     upstream="taesungp/swapping-autoencoder-pytorch",
     signatures=(
-        Signature(
-            r"(?:E|G|D|Dpatch)\..+\.Conv\.weight", 4, what="rosinality's ConvLayer with its parts under names"
-        ),
+        Signature(r"(?:E|G|D|Dpatch)\..+\.Conv\.weight", 4, what="rosinality's ConvLayer with its parts under names"),
         Signature(
             r"G\..+\.conv\.modulation\.weight",
             2,

@@ -1,8 +1,8 @@
 """Rewrites of rosinality's StyleGAN2 under other names; the arithmetic is the same (`rosinality_stylegan2.py`).
 
-    ppeetteerrs/stylegan2-torch (MIT)          weight (1, out, in, k, k) and `affine` in one module, `mapping.N`
-    adriansahlman/stylegan2_pytorch            `X.layer.weight` inside a wrapper that holds the bias `X.bias`, which it
-                                               multiplies by lr; modulation is `dense.layer`, FIR `filter.filter_kernel`
+ppeetteerrs/stylegan2-torch (MIT)          weight (1, out, in, k, k) and `affine` in one module, `mapping.N`
+adriansahlman/stylegan2_pytorch            `X.layer.weight` inside a wrapper that holds the bias `X.bias`, which it
+                                           multiplies by lr; modulation is `dense.layer`, FIR `filter.filter_kernel`
 """
 
 from eqlr_tools.families.family import Family, Signature
@@ -16,7 +16,10 @@ PPEETTEERRS = Family(
     upstream="ppeetteerrs/stylegan2-torch",
     signatures=(
         Signature(
-            r"up_convs\.0\.weight", 5, also=(r"up_convs\.0\.affine\.weight", r"mapping\.1\.weight"), what="the generator"
+            r"up_convs\.0\.weight",
+            5,
+            also=(r"up_convs\.0\.affine\.weight", r"mapping\.1\.weight"),
+            what="the generator",
         ),
         Signature(
             r"final_relu\.weight",

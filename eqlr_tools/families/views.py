@@ -58,7 +58,7 @@ def _holders(tree: Any, path: tuple[Any, ...]) -> Iterator[Any]:
         except (KeyError, IndexError, TypeError):
             break
         chain.append(tree)
-    return reversed(chain)
+    yield from reversed(chain)
 
 
 def _find(holder: Any, name: str, depth: int) -> Any:

@@ -98,7 +98,9 @@ def _choose(recognition: Recognition, selection: Selection, to: str) -> _Chosen:
             hint=f"leave --to out for torch's own names{f', or use --to {layout.id}' if layout else ''}",
         )
     if layout is not None and layout.equalized:
-        layers = [layer for layer in layout.all_layers(view, layout.answer(view), selection.overrides) if layer.equalized]
+        layers = [
+            layer for layer in layout.all_layers(view, layout.answer(view), selection.overrides) if layer.equalized
+        ]
         wanted = [layer for layer in layers if selection.wants(network.name, layer.name)]
         return _Chosen(wanted, [], f"the table of {layout.id}")
     layers, skipped = equalizable_layers(view, selection.overrides, lambda layer: selection.choice(network.name, layer))

@@ -128,9 +128,7 @@ def effective_tensors(recognition: Recognition) -> dict[str, Effective]:
         found[layer.baked_weight] = Effective(recognition.network.tensors[layer.weight], layer.scale)
         if layer.bias:
             found.pop(layer.bias, None)
-            found[layer.baked_bias or layer.bias] = Effective(
-                recognition.network.tensors[layer.bias], layer.bias_scale
-            )
+            found[layer.baked_bias or layer.bias] = Effective(recognition.network.tensors[layer.bias], layer.bias_scale)
         for name in layer.scale_tensors:
             found.pop(name, None)
     return found
