@@ -34,6 +34,21 @@ def correlate(x: NDArray, kernel: NDArray, *, stride: int = 1, padding: int = 0)
     return out.reshape(samples, kernel.shape[0], rows, columns)
 
 
+def correlate_spread(x: NDArray, kernel: NDArray) -> NDArray:
+    """`correlate` of x with a zero behind every pixel but the last ones, padded by 2, without multiplying zeros.
+
+    A 3x3 kernel's tap (i, j) meets the pixels at rows 2 - i, 4 - i ... of the result, so each tap is one product.
+    """
+    samples, channels, height, width = x.shape
+    out = np.zeros((samples, kernel.shape[0], 2 * height + 1, 2 * width + 1), dtype=np.result_type(x, kernel))
+    flat = x.reshape(samples, channels, height * width)
+    for i in range(3):
+        for j in range(3):
+            product = (kernel[:, :, i, j] @ flat).reshape(samples, -1, height, width)
+            out[:, :, 2 - i : 2 - i + 2 * height : 2, 2 - j : 2 - j + 2 * width : 2] += product
+    return out
+
+
 def pad(x: NDArray, amount: tuple[int, int]) -> NDArray:
     """Zeros before and behind, alike for height and width."""
     return np.pad(x, ((0, 0), (0, 0), amount, amount))

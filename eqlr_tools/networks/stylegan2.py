@@ -48,11 +48,11 @@ import numpy as np
 
 from eqlr_tools.networks.arrays import (
     correlate,
+    correlate_spread,
     filtered,
     insert_zeros,
     leaky_relu,
     normalised,
-    pad,
     with_group_deviation,
 )
 
@@ -99,16 +99,26 @@ def truncated(p: Parameters, w: NDArray, psi: float) -> NDArray:
     return w if psi == 1.0 else p["mapping.w_avg"] + psi * (w - p["mapping.w_avg"])
 
 
-def synthesise(p: Parameters, w: NDArray, *, clamp: float | None = None) -> NDArray:
-    """The synthesis network: w to images. `clamp` limits every activation, as `conv_clamp` of NVIDIA's code does."""
+def synthesise(
+    p: Parameters, w: NDArray, *, clamp: float | None = None, noise: Mapping[str, NDArray] | None = None
+) -> NDArray:
+    """The synthesis network: w to images.
+
+    `w` is (samples, w), or (samples, places, w): one per layer, torgb sharing its place with the next conv0. `clamp`
+    limits every activation, as `conv_clamp` of NVIDIA's code does. `noise` holds a map (samples, 1, R, R) per layer,
+    instead of the network's own; a layer that is not in it has none.
+    """
+    places = w if w.ndim == 3 else np.broadcast_to(w[:, None], (len(w), 2 * len(resolutions(p)), w.shape[1]))
+    noise = {name[: -len(".noise")]: p[name] for name in p if name.endswith(".noise")} if noise is None else noise
     x = np.broadcast_to(p["synthesis.const"], (len(w), *p["synthesis.const"].shape)).astype(w.dtype)
     image: NDArray | None = None
-    for resolution in resolutions(p):
-        block = f"synthesis.b{resolution}"
+    for number, resolution in enumerate(resolutions(p)):
+        block, first = f"synthesis.b{resolution}", 2 * number - 1
         if resolution > 4:
-            x = _styled(p, f"{block}.conv0", x, w, clamp, upsample=True)
-        x = _styled(p, f"{block}.conv1", x, w, clamp)
-        colour = _limited(_modulated(p, f"{block}.torgb", x, w, demodulate=False) + _per_channel(p, block), clamp)
+            x = _styled(p, f"{block}.conv0", x, places[:, first], noise, clamp, upsample=True)
+        x = _styled(p, f"{block}.conv1", x, places[:, first + 1], noise, clamp)
+        colour = _modulated(p, f"{block}.torgb", x, places[:, first + 2], demodulate=False)
+        colour = _limited(colour + _per_channel(p, block), clamp)
         image = colour if image is None else filtered(insert_zeros(image), _fir(p), (2, 1), gain=4.0) + colour
     assert image is not None
     return image
@@ -136,11 +146,18 @@ def _activated(x: NDArray, clamp: float | None) -> NDArray:
 
 
 def _styled(
-    p: Parameters, layer: str, x: NDArray, w: NDArray, clamp: float | None, *, upsample: bool = False
+    p: Parameters,
+    layer: str,
+    x: NDArray,
+    w: NDArray,
+    noise: Mapping[str, NDArray],
+    clamp: float | None,
+    *,
+    upsample: bool = False,
 ) -> NDArray:
     x = _modulated(p, layer, x, w, upsample=upsample)
-    if f"{layer}.noise_strength" in p:
-        x = x + p[f"{layer}.noise_strength"] * p[f"{layer}.noise"]
+    if f"{layer}.noise_strength" in p and layer in noise:
+        x = x + p[f"{layer}.noise_strength"] * noise[layer]
     return _activated(x + p[f"{layer}.bias"][:, None, None], clamp)
 
 
@@ -162,8 +179,7 @@ def _modulated(
 def _applied(p: Parameters, x: NDArray, kernel: NDArray, upsample: bool) -> NDArray:
     if not upsample:
         return correlate(x, kernel, padding=kernel.shape[2] // 2)
-    spread = pad(insert_zeros(x)[:, :, :-1, :-1], (2, 2))
-    return filtered(correlate(spread, kernel), _fir(p), (1, 1), gain=4.0)
+    return filtered(correlate_spread(x, kernel), _fir(p), (1, 1), gain=4.0)
 
 
 def _convolved(p: Parameters, layer: str, x: NDArray, *, stride: int = 1, padding: int = 0) -> NDArray:

@@ -1,0 +1,82 @@
+"""`eqlr export`: a generator or discriminator as an ONNX graph for inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eqlr_tools.cli import options
+from eqlr_tools.onnx_export.options import DEFAULT_OPSET, Image, Latent, Noise, Precision
+from eqlr_tools.onnx_export.runtime import Provider
+from eqlr_tools.reports.rendering import Format
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command(
+        epilog="[bold]Examples[/bold]: eqlr export model.pt model.onnx · eqlr export model.pt model.onnx "
+        "--precision fp16 --image uint8 · eqlr export model.pt model.onnx --split --input w+ --noise input"
+    )(export)
+
+
+def export(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A checkpoint of a known generator.")],
+    target: Annotated[Path, typer.Argument(metavar="DST.onnx", help="The new ONNX file.")],
+    network: options.Network = None,
+    family: options.Family = None,
+    gain: options.Gain = None,
+    lr_multiplier: options.LrMultiplier = None,
+    clamp: Annotated[
+        float | None,
+        typer.Option("--clamp", metavar="X", help="Limit activations to ±X as the training code did; inf: no limit."),
+    ] = None,
+    latent: Annotated[Latent, typer.Option("--input", help="What the graph starts from; w+ is one w per layer.")] = (
+        Latent.z
+    ),
+    noise: Annotated[Noise, typer.Option("--noise", help="The file's noise, none, inputs, or random noise.")] = (
+        Noise.const
+    ),
+    image: Annotated[
+        Image, typer.Option("--image", help="float: N,C,H,W around [-1, 1]; uint8: N,H,W,C from 0 to 255.")
+    ] = Image.float,
+    split: Annotated[
+        bool, typer.Option("--split", help="Two files, DST.mapping.onnx and DST.synthesis.onnx.")
+    ] = False,
+    precision: Annotated[
+        Precision, typer.Option("--precision", help="mixed: fp16 except for layers that it would spoil.")
+    ] = Precision.fp32,
+    opset: Annotated[int, typer.Option("--opset", metavar="N", help="ONNX operator set.")] = DEFAULT_OPSET,
+    provider: Annotated[Provider, typer.Option("--provider", help="What runs the check.")] = Provider.cpu,
+    min_snr: Annotated[
+        float | None,
+        typer.Option("--min-snr", metavar="DB", help="Least agreement with float64; 100 dB for fp32, 60 for fp16."),
+    ] = None,
+    format: options.FormatOption = Format.table,
+    output: options.Output = None,
+    force: options.Force = False,
+    quiet: options.Quiet = False,
+    debug: options.Debug = False,
+) -> None:
+    """Write a network as an ONNX graph that runs fast: constants folded in, modulation on the activations, any batch.
+
+    The checkpoint alone is needed. The graph is run and compared with a float64 computation of the network before
+    the file gets its name; if they differ, no file is written.
+    """
+    from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.cli.sink import emit
+    from eqlr_tools.onnx_export.export import export as run
+    from eqlr_tools.onnx_export.options import Options
+    from eqlr_tools.onnx_export.subject import Choices
+    from eqlr_tools.reports.export import export_report
+
+    wanted = Options(precision=precision, opset=opset, noise=noise, latent=latent, image=image, split=split)
+    chosen = options.selection(network, family, gain, lr_multiplier)
+    checkpoint = open_checkpoint(source)
+    done = run(
+        checkpoint, target, chosen, wanted, Choices(clamp), provider=provider, min_snr=min_snr, force=force
+    )
+    if quiet and format is Format.table:
+        return
+    emit(export_report(done), format, output, force=force)

@@ -1,0 +1,40 @@
+"""What the exporter asks of a network, whatever its architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from eqlr_tools.onnx_export.graph import Graph
+    from eqlr_tools.onnx_export.options import Options
+
+Fact = str | int | float
+
+
+class OnnxNetwork(Protocol):
+    """A network that can be emitted as graphs, and computed in numpy to check them."""
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        """What was inferred of it, for people."""
+        ...
+
+    @property
+    def mixes_samples(self) -> bool:
+        """True if a sample's output depends on the others in its batch."""
+        ...
+
+    def graphs(self, options: Options) -> dict[str, Graph]:
+        """The graphs by part, one unless split."""
+        ...
+
+    def half_weights(self) -> Mapping[str, NDArray]:
+        """By layer, the weights that a half precision graph would store."""
+        ...
+
+    def computed(self, part: str, inputs: Mapping[str, NDArray], options: Options) -> dict[str, NDArray]:
+        """The outputs of a part, computed in float64. Random noise that a graph drew is in `inputs` by its name."""
+        ...

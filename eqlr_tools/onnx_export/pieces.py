@@ -1,0 +1,119 @@
+"""Parts that the graphs of several architectures share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eqlr_tools.networks.arrays import SLOPE
+from eqlr_tools.onnx_export.graph import BATCH, Graph
+from eqlr_tools.onnx_export.options import Image
+from eqlr_tools.scaling import SQRT2
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Parameters = Mapping[str, "NDArray"]
+
+NORMALISATION_EPS = 1e-8
+
+
+def inverse_root(graph: Graph, value: str, name: str) -> str:
+    """1 / sqrt(value)."""
+    return graph.node("Reciprocal", [graph.node("Sqrt", [value], f"{name}/sqrt")], name)
+
+
+def normalised(graph: Graph, value: str, name: str, axis: int = 1) -> str:
+    """Divide by the root mean square along an axis."""
+    square = graph.node("Mul", [value, value], f"{name}/square")
+    mean = graph.reduce("ReduceMean", square, [axis], f"{name}/mean")
+    eps = graph.constant("normalisation.eps", NORMALISATION_EPS)
+    length = inverse_root(graph, graph.node("Add", [mean, eps], f"{name}/mean_eps"), f"{name}/inverse")
+    return graph.node("Mul", [value, length], name)
+
+
+def dense(graph: Graph, value: str, weight: NDArray, bias: NDArray, name: str) -> str:
+    """weight @ value + bias, for vectors."""
+    stored = [graph.constant(f"{name}.weight", weight), graph.constant(f"{name}.bias", bias)]
+    return graph.node("Gemm", [value, *stored], name, transB=1)
+
+
+def leaky_relu(graph: Graph, value: str, name: str) -> str:
+    """max(x, 0.2 x). A gain behind it is folded into what is before it: it is positively homogeneous."""
+    return graph.node("LeakyRelu", [value], f"{name}/leaky_relu", alpha=SLOPE)
+
+
+def limited(graph: Graph, value: str, clamp: float | None, name: str) -> str:
+    """Clip to [-clamp, clamp], where the network does."""
+    if clamp is None:
+        return value
+    kind = graph.float_type.name
+    bounds = [graph.constant(f"clamp.{side}.{kind}", limit) for side, limit in (("min", -clamp), ("max", clamp))]
+    return graph.node("Clip", [value, *bounds], f"{name}/clamp")
+
+
+def mapped(graph: Graph, parameters: Parameters, latent: str, label: str | None, layers: int) -> str:
+    """StyleGAN2's mapping network; sqrt(2) of its activations is in the constants."""
+    x = normalised(graph, latent, "mapping/normalise")
+    if label is not None:
+        weight, bias = parameters["mapping.label.weight"], parameters["mapping.label.bias"]
+        embedded = dense(graph, label, weight, bias, "mapping.label")
+        embedded = normalised(graph, embedded, "mapping.label/normalise")
+        x = graph.node("Concat", [x, embedded], "mapping/concat", axis=1)
+    for i in range(layers):
+        name = f"mapping.fc{i}"
+        weight, bias = parameters[f"{name}.weight"] * SQRT2, parameters[f"{name}.bias"] * SQRT2
+        x = leaky_relu(graph, dense(graph, x, weight, bias, name), name)
+    return x
+
+
+def truncated(graph: Graph, average: NDArray, w: str) -> str:
+    """average + truncation_psi (w - average), with the strength as an input of the graph."""
+    psi = graph.input("truncation_psi", [])
+    mean = graph.constant("mapping.w_avg", average)
+    away = graph.node("Sub", [w, mean], "truncation/difference")
+    return graph.node("Add", [mean, graph.node("Mul", [away, psi], "truncation/scaled")], "truncation")
+
+
+def upsampled(graph: Graph, image: str, channels: int, fir: NDArray, name: str) -> str:
+    """Twice the size, filtered: with a zero behind every pixel, padded by (2, 1), times a 4x4 filter of gain 4.
+
+    Zeros are never multiplied. Of the filter's taps, each of the four pixels that one becomes sees 2x2, which fit
+    into a 3x3 kernel: four kernels per channel, and DepthToSpace lays their results side by side.
+    """
+    kernel = graph.constant("fir.upsample", np.tile(_phases(fir * 4.0), (channels, 1, 1, 1)))
+    pixels = graph.node("Conv", [image, kernel], f"{name}/phases", group=channels, pads=[1, 1, 1, 1])
+    return graph.node("DepthToSpace", [pixels], name, blocksize=2, mode="CRD")
+
+
+def _phases(fir: NDArray) -> NDArray:
+    """(4, 1, 3, 3): output pixel 2i + p sees input pixel i - 1 + t through tap 2t - p of the flipped filter."""
+    flipped = fir[::-1, ::-1]
+    kernels = np.zeros((2, 2, 3, 3))
+    for p, q, t, u in np.ndindex(2, 2, 3, 3):
+        row, column = 2 * t - p, 2 * u - q
+        if 0 <= row < 4 and 0 <= column < 4:
+            kernels[p, q, t, u] = flipped[row, column]
+    return kernels.reshape(4, 1, 3, 3)
+
+
+def finish_image(graph: Graph, image: str, shape: tuple[int, int, int], form: Image) -> None:
+    """The graph's output `image`. As bytes, [-1, 1] becomes 0 to 255 in rounded steps, as every project saves it."""
+    channels, height, width = shape
+    if form is Image.float:
+        graph.output(image, "image", [BATCH, channels, height, width])
+        return
+    scaled = graph.node("Mul", [image, graph.constant("image.scale", 127.5)], "image/scaled")
+    # 127.5 x + 127.5 and half a step, since the cast cuts off.
+    shifted = graph.node("Add", [scaled, graph.constant("image.shift", 128.0)], "image/shifted")
+    bounds = [graph.constant("image.min", 0.0), graph.constant("image.max", 255.0)]
+    limited_ = graph.node("Clip", [shifted, *bounds], "image/limited")
+    pixels = graph.cast(graph.node("Transpose", [limited_], "image/nhwc", perm=[0, 2, 3, 1]), np.uint8, "image/bytes")
+    graph.output(pixels, "image", [BATCH, height, width, channels], np.uint8)
+
+
+def as_bytes(image: NDArray) -> NDArray:
+    """What `finish_image` does for bytes, in numpy."""
+    return np.clip(image * 127.5 + 128.0, 0.0, 255.0).astype(np.uint8).transpose(0, 2, 3, 1)

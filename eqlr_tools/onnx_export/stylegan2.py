@@ -1,0 +1,288 @@
+"""StyleGAN2's generator as an ONNX graph, from the canonical parameters of `networks/stylegan2.py`.
+
+Only convolutions with constant weights, matrix products and elementwise operators; the batch is free. An upsampling
+layer is a transposed convolution, which multiplies no zeros, and a depthwise filter behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from eqlr_tools.networks.stylegan2 import FIR, latents, mapping_layers, resolutions, synthesise
+from eqlr_tools.networks.stylegan2 import truncated as truncated_reference
+from eqlr_tools.onnx_export.graph import BATCH, Graph
+from eqlr_tools.onnx_export.modulation import modulation, normalised_weight, styles
+from eqlr_tools.onnx_export.network import Fact
+from eqlr_tools.onnx_export.options import Image, Latent, Noise, Options, Precision
+from eqlr_tools.onnx_export.pieces import (
+    Parameters,
+    as_bytes,
+    finish_image,
+    leaky_relu,
+    limited,
+    mapped,
+    truncated,
+    upsampled,
+)
+from eqlr_tools.scaling import SQRT2
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class StyleGAN2:
+    """The generator: `parameters` are canonical and effective, `clamp` limits activations, or is None."""
+
+    parameters: Mapping[str, NDArray]
+    clamp: float | None = None
+
+    mixes_samples = False
+
+    @property
+    def facts(self) -> dict[str, Fact]:
+        p = self.parameters
+        widths = [len(p[f"synthesis.b{size}.conv1.bias"]) for size in self.sizes]
+        noisy = sum(name.endswith(".noise_strength") for name in p)
+        return {
+            "resolution": self.sizes[-1],
+            "image channels": len(p["synthesis.b4.torgb.bias"]),
+            "channels": " ".join(f"{size}:{width}" for size, width in zip(self.sizes, widths, strict=True)),
+            "z": self.latent_size,
+            "w": self._width,
+            "mapping layers": mapping_layers(p),
+            "labels": p["mapping.label.weight"].shape[1] if self.conditional else 0,
+            "layers with noise": noisy,
+            "clamp": "none" if self.clamp is None else self.clamp,
+        }
+
+    def half_weights(self) -> dict[str, NDArray]:
+        """The normalised weights of the styled convolutions."""
+        return {layer: normalised_weight(self.parameters[f"{layer}.weight"])[0] for layer in self.layers}
+
+    def computed(self, part: str, inputs: Mapping[str, NDArray], options: Options) -> dict[str, NDArray]:
+        p = self.parameters
+        if "z" in inputs:
+            w = latents(p, inputs["z"], inputs.get("label"))
+            psi = float(inputs["truncation_psi"]) if "truncation_psi" in inputs else 1.0
+            w = truncated_reference(p, w, psi)
+        else:
+            w = inputs["w_plus"] if "w_plus" in inputs else inputs["w"]
+        if part == "mapping":
+            wide = np.repeat(w[:, None], self.styled_places, axis=1)
+            return {"w_plus": wide} if options.latent is Latent.w_plus else {"w": w}
+        image = synthesise(p, w, clamp=self.clamp, noise=self._noise(inputs, options))
+        return {"image": as_bytes(image) if options.image is Image.uint8 else image}
+
+    def _noise(self, inputs: Mapping[str, NDArray], options: Options) -> dict[str, NDArray] | None:
+        if options.noise is Noise.const:
+            return None
+        maps = {layer: inputs.get(noise_input(layer), inputs.get(random_noise(layer))) for layer in self.layers}
+        return {layer: values for layer, values in maps.items() if values is not None}
+
+    @property
+    def sizes(self) -> list[int]:
+        return resolutions(self.parameters)
+
+    @property
+    def layers(self) -> list[str]:
+        """The styled convolutions, in order."""
+        blocks = [(size, f"synthesis.b{size}") for size in self.sizes]
+        return [f"{block}.{conv}" for size, block in blocks for conv in ("conv0", "conv1")[size == 4 :]]
+
+    @property
+    def styled_places(self) -> int:
+        """How many w a w+ has."""
+        return 2 * len(self.sizes)
+
+    def graphs(self, options: Options) -> dict[str, Graph]:
+        """The graphs by part: one called `generator`, or `mapping` and `synthesis`."""
+        if not options.split:
+            graph = Graph("generator", options.opset)
+            self._synthesis(graph, self._latent(graph, options), options)
+            return {"generator": graph}
+        mapping, synthesis = Graph("mapping", options.opset), Graph("synthesis", options.opset)
+        self._mapping(mapping, options)
+        self._synthesis(synthesis, self._w_input(synthesis, options), options)
+        return {"mapping": mapping, "synthesis": synthesis}
+
+    def _mapping(self, graph: Graph, options: Options) -> None:
+        w = self._mapped(graph)
+        if options.latent is not Latent.w_plus:
+            graph.output(w, "w", [BATCH, self._width])
+            return
+        single = graph.reshape(w, [0, 1, self._width], "mapping/single")
+        repeats = graph.constant("mapping.places", np.array([1, self.styled_places, 1], dtype=np.int64))
+        graph.output(
+            graph.node("Tile", [single, repeats], "mapping/repeat"), "w_plus", [BATCH, self.styled_places, self._width]
+        )
+
+    @property
+    def _width(self) -> int:
+        return int(self.parameters["synthesis.b4.conv1.style.weight"].shape[1])
+
+    def _latent(self, graph: Graph, options: Options) -> list[str]:
+        if options.latent is not Latent.z:
+            return self._w_input(graph, options)
+        column = graph.reshape(self._mapped(graph), [0, self._width, 1, 1], "w/column")
+        return [column] * self.styled_places
+
+    def _mapped(self, graph: Graph) -> str:
+        p = self.parameters
+        z = graph.input("z", [BATCH, self.latent_size])
+        label = graph.input("label", [BATCH, p["mapping.label.weight"].shape[1]]) if self.conditional else None
+        w = mapped(graph, p, z, label, mapping_layers(p))
+        return truncated(graph, p["mapping.w_avg"], w) if "mapping.w_avg" in p else w
+
+    @property
+    def conditional(self) -> bool:
+        return "mapping.label.weight" in self.parameters
+
+    @property
+    def latent_size(self) -> int:
+        embedded = self.parameters["mapping.label.weight"].shape[0] if self.conditional else 0
+        return int(self.parameters["mapping.fc0.weight"].shape[1] - embedded)
+
+    def _w_input(self, graph: Graph, options: Options) -> list[str]:
+        """One column per place, from the input `w` or `w_plus`."""
+        if options.latent is not Latent.w_plus:
+            w = graph.input("w", [BATCH, self._width])
+            return [graph.reshape(w, [0, self._width, 1, 1], "w/column")] * self.styled_places
+        every = graph.input("w_plus", [BATCH, self.styled_places, self._width])
+        columns = []
+        for place in range(self.styled_places):
+            index = graph.constant(f"w_plus.place{place}", np.array(place, dtype=np.int64))
+            one = graph.node("Gather", [every, index], f"w_plus/place{place}", axis=1)
+            columns.append(graph.reshape(one, [0, self._width, 1, 1], f"w_plus/column{place}"))
+        return columns
+
+    def _synthesis(self, graph: Graph, columns: list[str], options: Options) -> None:
+        _Synthesis(graph, self, options).emit(columns)
+
+
+class _Synthesis:
+    """Emits the blocks one after the other. `x` is the activation, `half` whether it is in half precision."""
+
+    def __init__(self, graph: Graph, network: StyleGAN2, options: Options) -> None:
+        self.graph, self.options = graph, options
+        self.p: Parameters = network.parameters
+        self.sizes, self.clamp = network.sizes, network.clamp
+        self.fir = self.p.get("fir", FIR)
+        self.x = graph.constant("synthesis.const", self.p["synthesis.const"][None])
+        self.half = False
+
+    def emit(self, columns: list[str]) -> None:
+        image: str | None = None
+        channels = len(self.p["synthesis.b4.torgb.bias"])
+        for number, size in enumerate(self.sizes):
+            block = f"synthesis.b{size}"
+            if size > 4:
+                self._layer(f"{block}.conv0", columns[2 * number - 1], size, up=True)
+            self._layer(f"{block}.conv1", columns[2 * number], size)
+            colour = self._colour(f"{block}.torgb", columns[2 * number + 1], size)
+            if image is not None:
+                image = upsampled(self.graph, image, channels, self.fir, f"{block}/upsampled_image")
+                colour = self.graph.node("Add", [image, colour], f"{block}/image")
+            image = colour
+        assert image is not None
+        finish_image(self.graph, image, (channels, self.sizes[-1], self.sizes[-1]), self.options.image)
+
+    def _layer(self, layer: str, w: str, size: int, *, up: bool = False) -> None:
+        graph = self.graph
+        half = self.options.precision is not Precision.fp32 and layer not in self.options.keep_fp32
+        parts = modulation(graph, self.p, layer, w, half=half)
+        self._convert(half, layer)
+        with graph.computing_in(np.float16 if half else np.float32):
+            x = graph.node("Mul", [self.x, parts.styles], f"{layer}/modulate")
+            bias = self.p[f"{layer}.bias"] * SQRT2
+            if up:
+                x = self._transposed(x, layer, parts.weight)
+                x = graph.node("Mul", [x, parts.demodulation], f"{layer}/demodulate")
+                x = self._filtered(x, layer, bias)
+            else:
+                weight = graph.constant(f"{layer}.weight", parts.weight)
+                x = graph.node("Conv", [x, weight], f"{layer}/conv", pads=[1, 1, 1, 1])
+                x = graph.node("Mul", [x, parts.demodulation], f"{layer}/demodulate")
+                shift = graph.constant(f"{layer}.bias", bias[:, None, None])
+                x = graph.node("Add", [x, shift], f"{layer}/add_bias")
+            x = self._with_noise(x, layer, size)
+            self.x = limited(graph, leaky_relu(graph, x, layer), self.clamp, layer)
+
+    def _convert(self, half: bool, layer: str) -> None:
+        if half != self.half:
+            self.x = self.graph.cast(self.x, np.float16 if half else np.float32, f"{layer}/cast")
+            self.half = half
+
+    def _transposed(self, x: str, layer: str, weight: NDArray) -> str:
+        """Correlating with zeros between the pixels is transposed convolution with the kernel turned round."""
+        turned = weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+        return self.graph.node(
+            "ConvTranspose", [x, self.graph.constant(f"{layer}.weight", turned)], f"{layer}/conv", strides=[2, 2]
+        )
+
+    def _filtered(self, x: str, layer: str, bias: NDArray) -> str:
+        """Every channel through the filter, of gain 4 for the pixels that the zeros would have taken; adds the bias."""
+        channels = len(bias)
+        kernel = np.tile(self.fir[::-1, ::-1] * 4.0, (channels, 1, 1, 1))
+        kind = self.graph.float_type.name
+        inputs = [
+            x,
+            self.graph.constant(f"fir.{channels}.{kind}", kernel),
+            self.graph.constant(f"{layer}.bias", bias),
+        ]
+        return self.graph.node("Conv", inputs, f"{layer}/filter", group=channels, pads=[1, 1, 1, 1])
+
+    def _with_noise(self, x: str, layer: str, size: int) -> str:
+        graph, mode = self.graph, self.options.noise
+        if mode is Noise.none or f"{layer}.noise_strength" not in self.p:
+            return x
+        strength = float(self.p[f"{layer}.noise_strength"]) * SQRT2
+        if mode is Noise.const:
+            if f"{layer}.noise" not in self.p:
+                return x
+            noise = graph.constant(f"{layer}.noise", self.p[f"{layer}.noise"][None, None] * strength)
+        else:
+            raw = self._given_noise(layer, size) if mode is Noise.input else self._random_noise(x, layer)
+            noise = graph.node("Mul", [raw, graph.constant(f"{layer}.noise_strength", strength)], f"{layer}/noise")
+        return graph.node("Add", [x, noise], f"{layer}/add_noise")
+
+    def _given_noise(self, layer: str, size: int) -> str:
+        given = self.graph.input(noise_input(layer), [BATCH, 1, size, size])
+        return self.graph.cast(given, np.float16, f"{layer}/half_noise") if self.half else given
+
+    def _random_noise(self, x: str, layer: str) -> str:
+        """A map per sample: as many as the activation has, whose first channel lends its shape."""
+        bounds = [
+            self.graph.constant(f"first.{part}", np.array([number], dtype=np.int64))
+            for part, number in (("start", 0), ("end", 1), ("axis", 1))
+        ]
+        like = self.graph.node("Slice", [x, *bounds], f"{layer}/first_channel")
+        return self.graph.node("RandomNormalLike", [like], random_noise(layer))
+
+    def _colour(self, layer: str, w: str, size: int) -> str:
+        """To RGB, in single precision: so few channels leave that modulating the weights costs least."""
+        graph = self.graph
+        weight = self.p[f"{layer}.weight"][:, :, 0, 0]
+        style = graph.reshape(styles(graph, self.p, layer, w), [0, 1, weight.shape[1]], f"{layer}/style_row")
+        kernel = graph.node("Mul", [style, graph.constant(f"{layer}.weight", weight)], f"{layer}/modulate")
+        x = graph.cast(self.x, np.float32, f"{layer}/cast") if self.half else self.x
+        pixels = graph.reshape(x, [0, weight.shape[1], size * size], f"{layer}/pixels")
+        colour = graph.reshape(
+            graph.node("MatMul", [kernel, pixels], f"{layer}/matmul"), [0, len(weight), size, size], f"{layer}/image"
+        )
+        bias = graph.constant(f"{layer}.bias", self.p[f"{layer}.bias"][:, None, None])
+        return limited(graph, graph.node("Add", [colour, bias], f"{layer}/add_bias"), self.clamp, layer)
+
+
+def noise_input(layer: str) -> str:
+    """The name of the input that takes a layer's noise, (samples, 1, height, width)."""
+    return "noise_" + layer.removeprefix("synthesis.").replace(".", "_")
+
+
+def random_noise(layer: str) -> str:
+    """The name of a layer's random noise inside the graph."""
+    return f"{layer}/random_noise"

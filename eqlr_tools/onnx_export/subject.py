@@ -1,0 +1,135 @@
+"""From a checkpoint to the network that is exported: which one, what it is, and what the file does not say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from eqlr_tools.checkpoints.checkpoint import Checkpoint
+from eqlr_tools.errors import AmbiguousError, UsageError
+from eqlr_tools.families.registry import Recognition
+from eqlr_tools.networks.stylegan2 import latents
+from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
+from eqlr_tools.onnx_export.stylegan2 import StyleGAN2
+from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network
+from eqlr_tools.rewriting.selection import Selection, recognise_all
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_AVERAGED_LATENTS = 10_000
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network that can be exported, how it was found, and what had to be supplied."""
+
+    name: str
+    family: str
+    architecture: str
+    role: str
+    network: OnnxNetwork
+    facts: dict[str, Fact]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user says where the file is silent. `clamp` None means: what the file says; infinity: none."""
+
+    clamp: float | None = None
+
+
+def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -> Subject:
+    """The network to export. Raises UsageError if there is none, AmbiguousError if it is not clear which."""
+    recognitions = recognise_all(checkpoint, selection)
+    found = [(r, canonical_network(r)) for r in recognitions]
+    known = [(r, c) for r, c in found if c is not None and (c.naming.architecture, c.naming.role) in _MAKERS]
+    if not known:
+        raise _refusal(checkpoint, recognitions)
+    recognition, canonical = _chosen(checkpoint, known)
+    maker = _MAKERS[canonical.naming.architecture, canonical.naming.role]
+    network, facts, notes = maker(canonical, choices)
+    if len(known) > 1:
+        others = ", ".join(r.network.name for r, _ in known if r is not recognition)
+        notes.insert(0, f"network {recognition.network.name} is exported; --network NAME takes another of {others}")
+    if recognition.doubt:
+        notes.append(recognition.note)
+    family = recognition.layout.id if recognition.layout else recognition.family
+    naming = canonical.naming
+    return Subject(
+        recognition.network.name, family, naming.architecture, naming.role, network, facts | network.facts, tuple(notes)
+    )
+
+
+def _chosen(
+    checkpoint: Checkpoint, known: Sequence[tuple[Recognition, CanonicalNetwork]]
+) -> tuple[Recognition, CanonicalNetwork]:
+    """The only one, else the averaged generator, else the only generator."""
+    generators = [pair for pair in known if pair[1].naming.role == "generator"]
+    averages = [pair for pair in generators if pair[1].is_average]
+    for candidates in (known, averages, generators):
+        if len(candidates) == 1:
+            return candidates[0]
+    names = ", ".join(recognition.network.name for recognition, _ in known)
+    raise AmbiguousError(f"{checkpoint.path}: several networks can be exported: {names}", hint="--network NAME decides")
+
+
+def _refusal(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) -> UsageError:
+    reasons = []
+    for recognition in recognitions:
+        family = recognition.layout
+        what = f"{family.id}, architecture {family.architecture}" if family else "of no known architecture"
+        reasons.append(f"{recognition.network.name} is {what}")
+    architectures = sorted(f"{architecture} {role}" for architecture, role in _MAKERS)
+    return UsageError(
+        f"{checkpoint.path}: no network that eqlr can export: {'; '.join(reasons)}",
+        hint=f"exported are: {', '.join(architectures)}; --model package.module:factory exports any module of yours",
+    )
+
+
+def _stylegan2(canonical: CanonicalNetwork, choices: Choices) -> tuple[OnnxNetwork, dict[str, Fact], list[str]]:
+    parameters = {name: canonical.values(name) for name in canonical.parts}
+    notes = []
+    if "mapping.w_avg" not in parameters:
+        parameters["mapping.w_avg"] = _average(parameters)
+        notes.append(
+            f"the file holds no average w; that of {_AVERAGED_LATENTS:,} seeded latents is used for truncation"
+        )
+    clamp = _clamp(canonical) if choices.clamp is None else choices.clamp
+    network = StyleGAN2(parameters, clamp if clamp is not None and math.isfinite(clamp) else None)
+    multiplier = canonical.lr_multiplier
+    return network, {"mapping lr multiplier": multiplier} if multiplier is not None else {}, notes
+
+
+def _average(parameters: dict[str, NDArray]) -> NDArray:
+    """The mean w over latents (and labels), as the training code keeps it."""
+    rng = np.random.default_rng(0)
+    label = None
+    embedded = 0
+    if "mapping.label.weight" in parameters:
+        embedded, labels = parameters["mapping.label.weight"].shape
+        label = np.eye(labels)[rng.integers(labels, size=_AVERAGED_LATENTS)]
+    width = parameters["mapping.fc0.weight"].shape[1] - embedded
+    average: NDArray = latents(parameters, rng.standard_normal((_AVERAGED_LATENTS, width)), label).mean(axis=0)
+    return average
+
+
+def _clamp(canonical: CanonicalNetwork) -> float | None:
+    """`conv_clamp` of NVIDIA's layers, which their pickles keep."""
+    attributes = canonical.recognition.network.module_attributes.values()
+    values = [module.get("conv_clamp") for module in attributes]
+    return next((float(value) for value in values if isinstance(value, int | float)), None)
+
+
+_Maker = Callable[[CanonicalNetwork, Choices], tuple[OnnxNetwork, dict[str, Fact], list[str]]]
+_MAKERS: dict[tuple[str, str], _Maker] = {("stylegan2", "generator"): _stylegan2}
+
+
+def exportable() -> Any:
+    """The (architecture, role) pairs that can be exported."""
+    return sorted(_MAKERS)
