@@ -41,9 +41,7 @@ def export(
     image: Annotated[
         Image, typer.Option("--image", help="float: N,C,H,W around [-1, 1]; uint8: N,H,W,C from 0 to 255.")
     ] = Image.float,
-    split: Annotated[
-        bool, typer.Option("--split", help="Two files, DST.mapping.onnx and DST.synthesis.onnx.")
-    ] = False,
+    split: Annotated[bool, typer.Option("--split", help="Two files, DST.mapping.onnx and DST.synthesis.onnx.")] = False,
     precision: Annotated[
         Precision, typer.Option("--precision", help="mixed: fp16 except for layers that it would spoil.")
     ] = Precision.fp32,
@@ -74,9 +72,7 @@ def export(
     wanted = Options(precision=precision, opset=opset, noise=noise, latent=latent, image=image, split=split)
     chosen = options.selection(network, family, gain, lr_multiplier)
     checkpoint = open_checkpoint(source)
-    done = run(
-        checkpoint, target, chosen, wanted, Choices(clamp), provider=provider, min_snr=min_snr, force=force
-    )
+    done = run(checkpoint, target, chosen, wanted, Choices(clamp), provider=provider, min_snr=min_snr, force=force)
     if quiet and format is Format.table:
         return
     emit(export_report(done), format, output, force=force)

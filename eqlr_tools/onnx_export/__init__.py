@@ -1,1 +1,1 @@
-"""Networks as ONNX graphs for inference: emitted node by node from canonical parameters, and checked before they are kept."""
+"""Networks as ONNX graphs for inference, emitted node by node from canonical parameters and checked."""

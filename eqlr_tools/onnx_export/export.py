@@ -156,7 +156,9 @@ def _write(models: Mapping[str, ModelProto], targets: Mapping[str, Path], force:
             try:
                 data = model.SerializeToString()
             except ValueError as error:
-                raise UsageError(f"{targets[part]}: the model is larger than 2 GB, which one file cannot hold") from error
+                raise UsageError(
+                    f"{targets[part]}: the model is larger than 2 GB, which one file cannot hold"
+                ) from error
             sizes[part] = len(data)
             file = stack.enter_context(new_file(targets[part], partial(_require_same, data), force))
             rest = memoryview(data)

@@ -43,7 +43,7 @@ def session(model: bytes | Path, provider: Provider = Provider.cpu, *, threads: 
     providers = [name] if provider is Provider.cpu else [name, _NAMES[Provider.cpu]]
     try:
         return runtime.InferenceSession(model if isinstance(model, bytes) else str(model), choices, providers=providers)
-    except Exception as error:  # noqa: BLE001 - its exceptions have no common base of their own
+    except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise UsageError(f"ONNX Runtime's {provider} provider does not run this model: {reason}") from error
 

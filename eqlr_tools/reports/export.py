@@ -71,7 +71,16 @@ def export_report(done: Export) -> Report:
 def _row(found: Agreement) -> list[Cell]:
     batches = " ".join(map(str, found.batches))
     snr = round(found.snr_db, 1)
-    return [found.part, found.output, found.latents, found.samples, batches, found.max_relative, found.mean_relative, snr]
+    return [
+        found.part,
+        found.output,
+        found.latents,
+        found.samples,
+        batches,
+        found.max_relative,
+        found.mean_relative,
+        snr,
+    ]
 
 
 def _decibels(value: float) -> str:

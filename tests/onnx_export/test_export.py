@@ -1,0 +1,93 @@
+"""`eqlr export` as a user meets it: files, metadata, refusals, and no file when the graph is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eqlr_tools.onnx_export import stylegan2
+from eqlr_tools.onnx_export.export import hazardous
+from tests.onnx_export.graphs import load, run
+
+
+def test_writes_one_checked_file_with_metadata(run_cli, samples: Path, tmp_path: Path) -> None:
+    source, target = samples / "stylegan2_digits.pt", tmp_path / "digits.onnx"
+    result = run_cli("export", source, target, "-f", "json")
+    assert result.code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["schema"] == "eqlr.export/1"
+    assert report["facts"]["resolution"] == 16
+    assert report["facts"]["network"] == "g_ema"
+    assert {entry["latents"] for entry in report["checked"]["outputs"]} == {"usual", "extreme"}
+    assert all(entry["snr_db"] > 100 for entry in report["checked"]["outputs"])
+    model = load(target)
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert metadata["eqlr.source_sha256"] == hashlib.sha256(source.read_bytes()).hexdigest()
+    assert metadata["eqlr.family"] == "rosinality-stylegan2"
+    assert (model.producer_name, model.opset_import[0].version) == ("eqlr-tools", 18)
+    assert [path.name for path in tmp_path.iterdir()] == ["digits.onnx"]
+
+
+def test_any_batch(run_cli, samples: Path, tmp_path: Path) -> None:
+    target = tmp_path / "digits.onnx"
+    assert run_cli("export", samples / "stylegan2_digits.pt", target).code == 0
+    z = np.random.default_rng(0).standard_normal((7, 32)).astype(np.float32)
+    together = run(target, z=z)
+    assert together.shape == (7, 3, 16, 16)
+    np.testing.assert_allclose(run(target, z=z[3:4]), together[3:4], atol=1e-5)
+
+
+def test_mapping_then_synthesis_is_the_whole(run_cli, samples: Path, tmp_path: Path) -> None:
+    source = samples / "stylegan2_digits.pt"
+    assert run_cli("export", source, tmp_path / "whole.onnx").code == 0
+    assert run_cli("export", source, tmp_path / "parts.onnx", "--split").code == 0
+    z = np.random.default_rng(0).standard_normal((2, 32)).astype(np.float32)
+    w = run(tmp_path / "parts.mapping.onnx", z=z)
+    np.testing.assert_allclose(
+        run(tmp_path / "parts.synthesis.onnx", w=w), run(tmp_path / "whole.onnx", z=z), atol=1e-5
+    )
+
+
+def test_bytes_are_the_rounded_float_image(run_cli, samples: Path, tmp_path: Path) -> None:
+    source = samples / "stylegan2_digits.pt"
+    assert run_cli("export", source, tmp_path / "float.onnx").code == 0
+    assert run_cli("export", source, tmp_path / "bytes.onnx", "--image", "uint8").code == 0
+    z = np.random.default_rng(0).standard_normal((2, 32)).astype(np.float32)
+    image = run(tmp_path / "float.onnx", z=z).transpose(0, 2, 3, 1)
+    found = run(tmp_path / "bytes.onnx", z=z)
+    assert found.dtype == np.uint8
+    assert np.abs(found - np.clip((image + 1) * 127.5, 0, 255)).max() <= 0.5 + 1e-3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_wrong_graph_is_not_written(run_cli, samples: Path, tmp_path: Path, monkeypatch, precision: str) -> None:
+    """A gain that is one percent off, on biases and noise alone: finite everywhere, and hardly to be seen."""
+    monkeypatch.setattr(stylegan2, "SQRT2", 1.4)
+    result = run_cli("export", samples / "stylegan2_digits.pt", tmp_path / "x.onnx", "--precision", precision)
+    assert result.code == 1
+    assert "differs from the float64 reference" in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refuses_what_is_no_known_generator_by_name(run_cli, samples: Path, tmp_path: Path) -> None:
+    result = run_cli("export", samples / "dcgan_digits.pt", tmp_path / "x.onnx")
+    assert result.code == 2
+    assert "netG is of no known architecture" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_refuses_an_existing_target_and_odd_opsets(run_cli, samples: Path, tmp_path: Path) -> None:
+    target = tmp_path / "x.onnx"
+    target.write_text("mine")
+    assert run_cli("export", samples / "stylegan2_digits.pt", target).code == 2
+    assert target.read_text() == "mine"
+    assert run_cli("export", samples / "stylegan2_digits.pt", tmp_path / "y.onnx", "--opset", "9").code == 2
+
+
+def test_mixed_names_the_layers_that_half_precision_would_spoil() -> None:
+    fine = np.random.default_rng(0).standard_normal((4, 4, 3, 3))
+    assert set(hazardous({"fine": fine, "tiny": fine * 1e-7, "huge": fine * 1e5})) == {"tiny", "huge"}
