@@ -2,19 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eqlr_tools.cli import options
 from eqlr_tools.reports.rendering import Format
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from eqlr_tools.ranges.audit import NetworkRange
+    from eqlr_tools.reports.baseline import Comparison, Json
+    from eqlr_tools.reports.rules import Rule
+    from eqlr_tools.rewriting.selection import Selection
+
+FailOn = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-on",
+        metavar="RULE",
+        help="Exit with 1 if this is true of a layer: 'effective.abs_max>65504', 'to_rgb*: fp16_subnormal>0.1%', "
+        "'drift.rms>2x'. Repeatable.",
+    ),
+]
+Baseline = Annotated[
+    Path | None,
+    typer.Option("--baseline", metavar="FILE", help="Compare with an earlier audit, written with --format json."),
+]
+Sort = Annotated[
+    str | None,
+    typer.Option("--sort", metavar="FIELD", help="Worst first, such as abs_max or effective.fp16_subnormal."),
+]
+Plot = Annotated[
+    Path | None,
+    typer.Option("--plot", metavar="FILE", help="Also draw the histograms, as .svg or .png."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(
         epilog="[bold]Examples[/bold]: eqlr audit model.pt · eqlr audit model.pt --network g_ema "
-        "--include 'to_rgb*' · eqlr audit runs/ -f csv -o ranges.csv"
+        "--include 'to_rgb*' · eqlr audit runs/ -f csv -o ranges.csv · eqlr audit model.pt -f html -o report.html · "
+        "eqlr audit model.pt --fail-on 'nonfinite>0' --fail-on 'effective.fp16_overflow>0'"
     )(audit)
 
 
@@ -26,37 +58,91 @@ def audit(
     lr_multiplier: options.LrMultiplier = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
+    sort: Sort = None,
+    fail_on: FailOn = None,
+    baseline: Baseline = None,
+    plot: Plot = None,
     format: options.FormatOption = Format.table,
     output: options.Output = None,
     force: options.Force = False,
     quiet: options.Quiet = False,
     debug: options.Debug = False,
-) -> None:
+) -> int:
     """Report the range of every layer's weights, as stored and as applied, and how unequally the layers learn.
 
     rms, std, smallest non-zero and largest magnitude, the binades (powers of two) between them, zeros, NaN and
-    infinities. "adam steps per rms" says how many Adam steps of lr 1e-3 move a weight by one rms of its layer;
-    where the file holds Adam's state, the steps that it takes are measured too.
+    infinities, a histogram by binade. "adam steps per rms" says how many Adam steps of lr 1e-3 move a weight by one
+    rms of its layer. Exit code 1 if a --fail-on rule is violated; docs/rules.md lists the fields.
     """
-    from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.paths import checkpoints_under
-    from eqlr_tools.cli.sink import emit, note, progress
+    from eqlr_tools.cli.sink import emit, note, write
     from eqlr_tools.errors import NothingMatchedError
-    from eqlr_tools.ranges.audit import audit_network, audited_bytes
-    from eqlr_tools.ranges.training import training_of
-    from eqlr_tools.reports.audit import audit_report
-    from eqlr_tools.rewriting.selection import recognise_all, refuse_undecided
+    from eqlr_tools.reports.audit import audit_json, audit_report
+    from eqlr_tools.reports.baseline import add_changes, compare, read_baseline
+    from eqlr_tools.reports.plot import check_plottable, plotted
+    from eqlr_tools.reports.rules import parse_rule
+    from eqlr_tools.reports.sorting import parse_sort, sort_layers
 
     chosen = options.selection(network, family, gain, lr_multiplier, None, include, exclude)
-    audits = []
-    for path in checkpoints_under(paths):
-        checkpoint = open_checkpoint(path)
-        recognitions, training = recognise_all(checkpoint, chosen), training_of(checkpoint)
-        refuse_undecided(checkpoint, recognitions)
-        for sentence in training.notes:
-            note(f"{path}: {sentence}", quiet=quiet)
-        with progress(f"audit {path.name}", audited_bytes(recognitions), quiet=quiet) as advance:
-            audits.append((path, [audit_network(r, chosen.wants, advance, training=training) for r in recognitions]))
+    rules = [parse_rule(text) for text in fail_on or ()]
+    order = parse_sort(sort) if sort is not None else None
+    earlier = read_baseline(baseline) if baseline else None
+    if plot:
+        check_plottable(plot)
+    audits = [(path, audited_networks(path, chosen, quiet=quiet)) for path in checkpoints_under(paths)]
     if not any(network.layers for _, networks in audits for network in networks):
         raise NothingMatchedError("no layer to audit", hint="eqlr explain FILE lists the layers; check the globs")
-    emit(audit_report(audits), format, output, force=force)
+    content = audit_json(audits)
+    comparison = compare(content, earlier, str(baseline) if baseline else None, in_scope(chosen))
+    if earlier is not None:
+        add_changes(content, comparison)
+        note(unpaired(comparison), quiet=quiet)
+    violations = violated(rules, content, comparison)
+    if order is not None:
+        sort_layers(content, comparison, order)
+    if plot:
+        write(plotted(content, plot), plot, force=force)
+    emit(audit_report(content), format, output, force=force)
+    for line in violations:
+        note(line)
+    return 1 if violations else 0
+
+
+def audited_networks(path: Path, chosen: Selection, *, quiet: bool) -> list[NetworkRange]:
+    """Audit the chosen layers of one checkpoint, with progress."""
+    from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.cli.sink import note, progress
+    from eqlr_tools.ranges.audit import audit_network, audited_bytes
+    from eqlr_tools.ranges.training import training_of
+    from eqlr_tools.rewriting.selection import recognise_all, refuse_undecided
+
+    checkpoint = open_checkpoint(path)
+    recognitions, training = recognise_all(checkpoint, chosen), training_of(checkpoint)
+    refuse_undecided(checkpoint, recognitions)
+    for sentence in training.notes:
+        note(f"{path}: {sentence}", quiet=quiet)
+    with progress(f"audit {path.name}", audited_bytes(recognitions), quiet=quiet) as advance:
+        return [audit_network(each, chosen.wants, advance, training=training) for each in recognitions]
+
+
+def in_scope(chosen: Selection) -> Callable[[str, str], bool]:
+    """Whether a layer of a baseline would be audited under this selection."""
+    return lambda network, layer: (not chosen.networks or network in chosen.networks) and chosen.wants(network, layer)
+
+
+def violated(rules: Sequence[Rule], content: Json, comparison: Comparison) -> list[str]:
+    """Check the rules, enter what they find into the JSON, and return it in words: each rule, then its layers."""
+    from eqlr_tools.reports.findings import check, finding_lines
+
+    findings, content["rules"] = check(rules, comparison)
+    content["findings"] = [finding.json() for finding in findings]
+    return finding_lines(findings, len(rules))
+
+
+def unpaired(comparison: Comparison) -> str:
+    """One line on how the audit and its baseline correspond."""
+    paired = len(comparison.sites) - len(comparison.new)
+    return (
+        f"baseline {comparison.baseline}: {paired} layers compared, {len(comparison.new)} new, "
+        f"{len(comparison.missing)} missing"
+    )

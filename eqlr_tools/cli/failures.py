@@ -49,14 +49,14 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
 
 
 def _say(message: str, hint: str | None) -> None:
-    """One line each: names in a message may come from a hostile file, and must not reach the terminal raw."""
-    print(f"eqlr: {_shortened(printable(message))}", file=sys.stderr)
-    if hint:
-        print(f"      {_shortened(printable(hint))}", file=sys.stderr)
+    """Names in a message may come from a hostile file, and must not reach the terminal raw."""
+    print(f"eqlr: {_shortened(message)}", file=sys.stderr)
+    for line in (hint or "").splitlines():
+        print(f"      {_shortened(line)}", file=sys.stderr)
 
 
 def _shortened(text: str) -> str:
-    text = text.replace("\n", "\\n")
+    text = printable(text).replace("\n", "\\n")
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 

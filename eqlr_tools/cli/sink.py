@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from eqlr_tools.errors import OutputError
-from eqlr_tools.reports.rendering import Format, render
+from eqlr_tools.reports.rendering import Format, ascii_text, render
 from eqlr_tools.reports.report import Report
 
 _PROGRESS_FROM_BYTES = 1 << 25
@@ -22,18 +22,31 @@ def emit(report: Report, form: Format, output: Path | None = None, *, force: boo
     if output is None:
         terminal = sys.stdout.isatty()
         color = terminal and "NO_COLOR" not in os.environ
-        sys.stdout.write(render(report, form, width=_width(terminal), color=color))
+        sys.stdout.write(_printable(render(report, form, width=_width(terminal), color=color)))
         sys.stdout.flush()
         return
-    text = render(report, form)
+    write(render(report, form).encode("utf-8"), output, force=force)
+
+
+def write(content: bytes, output: Path, *, force: bool = False) -> None:
+    """Write a file, which must not exist unless `force`, and say so."""
     try:
-        with open(output, "w" if force else "x", encoding="utf-8") as file:
-            file.write(text)
+        with open(output, "wb" if force else "xb") as file:
+            file.write(content)
     except FileExistsError as error:
         raise OutputError(f"{output}: already exists", hint="--force replaces it") from error
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
     note(f"written to {output}")
+
+
+def _printable(text: str) -> str:
+    """The text as stdout's encoding can show it."""
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        return ascii_text(text)
+    return text
 
 
 def note(text: str, *, quiet: bool = False) -> None:

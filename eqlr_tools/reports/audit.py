@@ -2,97 +2,154 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from eqlr_tools.ranges.audit import LayerRange, NetworkRange
 from eqlr_tools.ranges.statistics import Statistics
+from eqlr_tools.reports.audit_page import audit_page
+from eqlr_tools.reports.baseline import SCHEMA, Json, forms_of
 from eqlr_tools.reports.explain import layer_json
-from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, shape_text
+from eqlr_tools.reports.fields import FIELDS, value_of
+from eqlr_tools.reports.hazards import fp16_words
+from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, plain, shape_text
 from eqlr_tools.reports.scan import network_json
+from eqlr_tools.reports.sparklines import Axis, common_axis
 
-_COLUMNS = [
-    Column("path", 20, right=False),
-    Column("network", 19, right=False),
+_BARS = 16
+"""Characters of a histogram in a table; wide enough to see a shape, narrow enough for 80 columns."""
+
+_FIGURES = [("rms", 0), ("abs_max", 4), ("min_nonzero", 6), ("binades", 5), ("std", 10), ("zeros", 9)]
+_LAST = [("adam_steps_per_rms", 7), ("fp16_snr_db", 11), ("channel_spread", 12)]
+_HEAD = [
     Column("layer", right=False),
-    Column("kind", 12, right=False),
+    Column("kind", 13, right=False),
     Column("shape", 11),
-    Column("dtype", 13, right=False),
-    Column("fan in", 14),
-    Column("c", 6),
+    Column("dtype", 14, right=False),
+    Column("fan in", 15),
+    Column("c", 8),
     Column("weights", 1, right=False),
-    Column("rms", 0),
-    Column("std", 10),
-    Column("min nonzero", 5),
-    Column("abs max", 2),
-    Column("binades", 4),
-    Column("zeros", 9),
-    Column("nonfinite", 3),
-    Column("adam steps per rms", 7),
 ]
 
 
-def audit_report(audits: Sequence[tuple[Path, Sequence[NetworkRange]]]) -> Report:
+def audit_json(audits: Sequence[tuple[Path, Sequence[NetworkRange]]]) -> Json:
+    """The audit as plain data, which everything else about it is made from: tables, pages, rules, comparisons."""
+    files = [{"path": str(path), "networks": [_network_json(net) for net in networks]} for path, networks in audits]
+    content: Json = plain({"schema": SCHEMA, "files": files, "baseline": None, "rules": [], "findings": []})
+    return content
+
+
+def audit_report(content: Json) -> Report:
     """Build the report of one or several files: a table per network, its spread below."""
-    tables = [
-        Table(_COLUMNS, _rows(path, network), _title(path, network), _footer(network))
-        for path, networks in audits
-        for network in networks
+    tables = [_table(file["path"], network, brief=False) for file in content["files"] for network in file["networks"]]
+    brief = [_table(file["path"], network, brief=True) for file in content["files"] for network in file["networks"]]
+    body = {key: value for key, value in content.items() if key != "schema"}
+    return Report(SCHEMA, body, tables, brief=brief, data=_data(content), page=audit_page(content))
+
+
+def _table(path: str, network: Json, *, brief: bool) -> Table:
+    """Rows under the layer's name, which a terminal (`brief`) shows once."""
+    shown = [statistics for layer in network["layers"] for _, statistics in forms_of(layer)]
+    axis = common_axis([statistics["histogram"] for statistics in shown], _BARS)
+    hazards = any(fp16_words(statistics) for statistics in shown)
+    moved = any("ratio" in layer for layer in network["layers"])
+    columns = [
+        *_HEAD,
+        *(_column(name, rank) for name, rank in _FIGURES),
+        Column(axis.title, 3, right=False),
+        *([Column("in fp16", 2, right=False)] if hazards else []),
+        *([Column("rms / before", 2), Column("abs max / before", 6)] if moved else []),
+        *(_column(name, rank) for name, rank in _LAST),
     ]
-    content = {
-        "files": [{"path": str(path), "networks": [_json(network) for network in nets]} for path, nets in audits]
-    }
-    return Report("eqlr.audit/1", content, tables)
+    rows = [
+        row
+        for layer in network["layers"]
+        for row in _rows(layer, network, axis, moved=moved, hazards=hazards, brief=brief)
+    ]
+    note = f" ({network['note']})" if network["note"] else ""
+    return Table(columns, rows, f"{path}: network {network['name']}, {network['family']}{note}", _footer(network))
 
 
-def _title(path: Path, network: NetworkRange) -> str:
-    recognition = network.recognition
-    note = f" ({recognition.note})" if recognition.note else ""
-    return f"{path}: network {recognition.network.name}, {recognition.family}{note}"
+def _column(name: str, rank: int) -> Column:
+    return Column(name.replace("_", " "), rank)
 
 
-def _footer(network: NetworkRange) -> list[str]:
-    stored, effective = network.stored_spread, network.effective_spread
-    if stored is None or effective is None:
+def _footer(network: Json) -> list[str]:
+    spread = network["learning_speed_spread"]
+    if spread["stored"] is None or spread["effective"] is None:
         return []
-    text = f"learning-speed spread (largest over smallest rms of its layers): {figure(stored)} stored"
-    lines = [f"{text}, {figure(effective)} effective"]
-    if network.measured_spread is not None:
-        lines.append(
-            f"measured from Adam's moments (largest over smallest step relative to the layer's rms): "
-            f"{figure(network.measured_spread)}"
-        )
+    text = f"learning-speed spread (largest over smallest rms of its layers): {figure(spread['stored'])} stored"
+    lines = [f"{text}, {figure(spread['effective'])} effective"]
+    if spread["measured"] is not None:
+        text = "measured from Adam's moments (largest over smallest step relative to the layer's rms)"
+        lines.append(f"{text}: {figure(spread['measured'])}")
     return lines
 
 
-def _rows(path: Path, network: NetworkRange) -> list[list[Cell]]:
-    rows = []
-    for entry in network.layers:
-        layer = entry.layer
-        head: list[Cell] = [
-            str(path),
-            network.recognition.network.name,
-            layer.name,
-            layer.kind,
-            shape_text(layer.shape),
-            entry.dtype,
-            layer.fan_in or None,
-            layer.scale,
+def _rows(layer: Json, network: Json, axis: Axis, *, moved: bool, hazards: bool, brief: bool) -> Iterator[list[Cell]]:
+    shape = shape_text(layer["shape"])
+    head: list[Cell] = [layer["layer"], layer["kind"], shape, layer["dtype"], layer["fan_in"], layer["c"]]
+    for index, (form, statistics) in enumerate(forms_of(layer)):
+        yield [
+            *(head if index == 0 or not brief else [""] * len(head)),
+            form,
+            *(_cell(name, form, layer, network) for name, _ in _FIGURES),
+            axis.line(statistics["histogram"]),
+            *([fp16_words(statistics)] if hazards else []),
+            *([_ratio(layer, form, "rms"), _ratio(layer, form, "abs_max")] if moved else []),
+            *(_cell(name, form, layer, network) for name, _ in _LAST),
         ]
-        rows.append([*head, "stored", *_cells(entry.stored)])
-        if entry.effective is not None and layer.equalized:
-            rows.append([*head, "effective", *_cells(entry.effective)])
-    return rows
 
 
-def _cells(statistics: Statistics) -> list[Cell]:
-    s = statistics
-    binades = None if s.binades is None else round(s.binades, 2)
-    return [s.rms, s.std, s.min_nonzero, s.abs_max, binades, s.zeros, s.nonfinite, s.adam_steps_per_rms]
+def _cell(name: str, form: str, layer: Json, network: Json) -> Cell:
+    place = layer[form].get(name)
+    value = place if place is not None else value_of(FIELDS[name], form, layer, network)
+    if value is None or not math.isfinite(value):
+        return None
+    if name == "adam_steps_per_rms" and value >= 100:
+        return round(value)
+    return round(value, 2) if name in ("binades", "fp16_snr_db") else value
 
 
-def _json(network: NetworkRange) -> dict[str, Any]:
+def _ratio(layer: Json, form: str, name: str) -> Cell:
+    value = layer.get("ratio", {}).get(form, {}).get(name)
+    return None if value is None else f"{figure(value)}x"
+
+
+def _data(content: Json) -> Table:
+    """One row for each layer and form with every figure, under the names that rules use."""
+    names = [field.name for field in FIELDS.values() if field.scope == "weights"]
+    moved = any("ratio" in layer for _, _, layer in _layers(content))
+    drifts = [f"ratio_{name}" for name in ("rms", "abs_max")] if moved else []
+    head = ["path", "network", "layer", "kind", "shape", "dtype", "elements", "fan_in", "c", "weights"]
+    rows: list[list[Cell]] = []
+    for path, network, layer in _layers(content):
+        for form, _ in forms_of(layer):
+            rows.append(
+                [
+                    *(path, network["name"], layer["layer"], layer["kind"], shape_text(layer["shape"])),
+                    *(layer["dtype"], layer["elements"], layer["fan_in"], layer["c"], form),
+                    *(_finite(value_of(FIELDS[name], form, layer, network)) for name in names),
+                    *(layer.get("ratio", {}).get(form, {}).get(name.removeprefix("ratio_")) for name in drifts),
+                ]
+            )
+    return Table([Column(name) for name in [*head, *names, *drifts]], rows)
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or abs(value) == float("inf") else value
+
+
+def _layers(content: Json) -> Iterator[tuple[str, Json, Json]]:
+    for file in content["files"]:
+        for network in file["networks"]:
+            for layer in network["layers"]:
+                yield file["path"], network, layer
+
+
+def _network_json(network: NetworkRange) -> dict[str, Any]:
     return {
         **network_json(network.recognition),
         "learning_speed_spread": {

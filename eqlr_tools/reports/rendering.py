@@ -8,7 +8,9 @@ import json
 from enum import StrEnum
 from typing import Any
 
-from eqlr_tools.reports.report import Cell, Report, Table, figure, printable
+from eqlr_tools.errors import UsageError
+from eqlr_tools.reports.report import Cell, Marked, Report, Table, figure, printable
+from eqlr_tools.reports.sparklines import BLOCKS
 
 
 class Format(StrEnum):
@@ -18,6 +20,7 @@ class Format(StrEnum):
     json = "json"
     csv = "csv"
     markdown = "markdown"
+    html = "html"
     jsonl = "jsonl"
     parquet = "parquet"
 
@@ -28,23 +31,52 @@ class Format(StrEnum):
 
 
 def render(report: Report, form: Format, *, width: int | None = None, color: bool = False) -> str:
-    """Return the report as text, ending in a newline. `width` limits tables to a terminal; None is no limit."""
-    if form is Format.json:
-        text = json.dumps(report.json(), indent=2, ensure_ascii=False, allow_nan=False)
+    """Return the report as text, ending in a newline. `width` limits tables to a terminal; None is no limit.
+
+    Raises UsageError for Parquet, which is no text: only the commands that stream records write it.
+    """
+    if form is Format.parquet:
+        raise UsageError("--format parquet is for eqlr scan", hint="use csv or jsonl here")
+    if form in (Format.json, Format.jsonl):
+        text = json.dumps(report.json(), indent=2 if form is Format.json else None, ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"  # Lone surrogates: \udc80.
     if form is Format.csv:
         return _csv(report)
     if form is Format.markdown:
         return _markdown(report)
+    if form is Format.html:
+        from eqlr_tools.reports.html import page
+
+        return page(report)
     return _text(report, width, color)
 
 
+_ASCII = str.maketrans(
+    {
+        "×": "x",
+        "–": "-",
+        "─": "-",
+        "…": "~",
+        "·": "*",
+        "√": "sqrt ",
+        "⁻": "-",
+        **dict(zip(BLOCKS, ".:-=+*#@", strict=True)),
+    }
+)
+
+
+def ascii_text(text: str) -> str:
+    """The text for a terminal that knows nothing but ASCII, character for character where that is possible."""
+    return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
+
+
 def _csv(report: Report) -> str:
-    """The rows of all tables that have the columns of the first one, numbers in full."""
+    """The report's data; else the rows of all tables that have the columns of the first one. Numbers in full."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     tables = [table for table in report.tables if table.columns == report.tables[0].columns]
-    titles = [column.title for column in report.tables[0].columns] if report.tables else []
+    tables = [report.data] if report.data else tables
+    titles = [column.title for column in tables[0].columns] if tables else []
     writer.writerow([title.replace(" ", "_") for title in titles])
     for table in tables:
         writer.writerows([_csv_cell(cell) for cell in row] for row in table.rows)
@@ -52,14 +84,16 @@ def _csv(report: Report) -> str:
 
 
 def _csv_cell(cell: Cell) -> Cell:
-    return "" if cell is None else printable(cell) if isinstance(cell, str) else cell
+    if isinstance(cell, str | Marked):
+        return figure(cell)
+    return "" if cell is None else cell
 
 
 def _markdown(report: Report) -> str:
     parts = []
     for table in report.tables:
         lines = [f"### {table.title}", ""] if table.title else []
-        lines.append("| " + " | ".join(column.title for column in table.columns) + " |")
+        lines.append("| " + " | ".join(column.title.replace("|", "\\|") for column in table.columns) + " |")
         lines.append("|" + "|".join("--:" if column.right else ":--" for column in table.columns) + "|")
         lines += ["| " + " | ".join(figure(cell).replace("|", "\\|") for cell in row) + " |" for row in table.rows]
         lines += ["", *table.footer] if table.footer else []
@@ -106,17 +140,22 @@ def _print_table(console: Any, table: Table, width: int | None) -> list[str]:
         rich_table.add_column(
             column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"
         )
-    for row in rows:
-        rich_table.add_row(*(Text(row[index]) for index in kept))
+    for row, texts in zip(table.rows, rows, strict=True):
+        rich_table.add_row(*(Text(texts[index], style=_style(row[index])) for index in kept))
     console.print(rich_table)
     return [column.title for index, column in enumerate(table.columns) if index not in kept]
 
 
+def _style(cell: Cell) -> str:
+    """The colour of a judgement: one of the terminal's own, so that it suits its background."""
+    return {"bad": "bold red", "warn": "yellow", "good": "green"}[cell.level] if isinstance(cell, Marked) else ""
+
+
 def _fitting(ranks: list[int], widths: list[int], width: int | None) -> list[int]:
-    kept = list(range(len(ranks)))
-    while width is not None and sum(widths[index] + 2 for index in kept) > width:
-        least = max(kept, key=lambda index: ranks[index])
-        if ranks[least] == 0:
-            break
-        kept.remove(least)
-    return kept
+    """The columns that fit, taken in the order of their rank; those of rank 0 are there whatever the width."""
+    kept: list[int] = []
+    for index in sorted(range(len(ranks)), key=lambda index: ranks[index]):
+        taken = sum(widths[other] + 2 for other in kept) + widths[index]
+        if width is None or ranks[index] == 0 or taken <= width:
+            kept.append(index)
+    return sorted(kept)

@@ -5,9 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-Cell = str | int | float | bool | None
+Level = Literal["good", "warn", "bad"]
+
+
+@dataclass(frozen=True)
+class Marked:
+    """Words with a judgement, which a terminal and a page show as a colour as well."""
+
+    text: str
+    level: Level
+
+
+Cell = str | int | float | bool | Marked | None
 
 
 @dataclass(frozen=True)
@@ -30,10 +41,26 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Page:
+    """A page of its own: its script among the package's data, what that draws, and what stands around it.
+
+    `controls` are HTML, of this package and never from a file. `tables` replace the report's.
+    """
+
+    script: str
+    data: Any
+    title: str
+    tables: Sequence[Table] = ()
+    controls: Sequence[str] = ()
+    findings: Sequence[tuple[str, str]] = ()
+
+
+@dataclass(frozen=True)
 class Report:
     """`schema` names the JSON's shape and version, as in `eqlr.audit/1`.
 
-    `tables` hold everything, for CSV and markdown; on a terminal `brief` stands in for them where it is given.
+    `tables` hold everything. On a terminal `brief` stands in for them where it is given, in CSV `data`. `page` names
+    the page that draws the JSON for `--format html`; without one, html shows the tables.
     """
 
     schema: str
@@ -41,19 +68,22 @@ class Report:
     tables: Sequence[Table]
     lines: Sequence[str] = ()
     brief: Sequence[Table] | None = None
+    data: Table | None = None
+    page: Page | None = None
 
     def json(self) -> dict[str, Any]:
         """The report as plain data. NaN and infinity, which JSON has no form for, become null."""
-        return {"schema": self.schema, **_plain(self.content)}
+        return {"schema": self.schema, **plain(self.content)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Lists, dicts, text and finite numbers only."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): _plain(child) for key, child in value.items()}
+        return {str(key): plain(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(child) for child in value]
+        return [plain(child) for child in value]
     return value
 
 
@@ -61,6 +91,8 @@ def figure(value: Cell, digits: int = 3) -> str:
     """A cell as people read it: counts with thousands separators, measures with a few significant digits."""
     if value is None:
         return "–"
+    if isinstance(value, Marked):
+        return printable(value.text)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
