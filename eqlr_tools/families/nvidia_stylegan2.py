@@ -54,15 +54,15 @@ FAMILY = Family(
         Signature(
             r"b\d+\.fromrgb\.weight",
             4,
-            also=(r"b4\.out\.weight", r"b\d+\.conv1\.weight"),
+            also=(r"b4\.out\.weight", r"b\d+\.conv1\.weight", r"b\d+\.(?:.+\.)?resample_filter"),
             what="the discriminator",
         ),
         Signature(
             r"mapping\.fc0\.weight",
             2,
-            also=(r"mapping\.(?:w_avg|fc1\.weight)", r"mapping\.fc0\.bias"),
-            never=(r"magnitude_ema",),
-            what="the mapping network",
+            also=(r"mapping\.w_avg", r"mapping\.fc0\.bias"),
+            never=(r"(?:synthesis|b4|early_layer)\..+",),
+            what="a mapping network on its own",
         ),
         Signature(
             r"decoder\.net\.0\.weight",
