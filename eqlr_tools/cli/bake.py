@@ -21,7 +21,9 @@ def register(app: typer.Typer) -> None:
 
 def bake(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint with equalized layers.")],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
+    target: Annotated[
+        Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth; .onnx if SRC is one.")
+    ],
     network: options.Network = None,
     family: options.Family = None,
     gain: options.Gain = None,
@@ -43,6 +45,9 @@ def bake(
     Optimizer state is converted with its weights, everything else is carried over. The result is read back and
     compared before it gets its name; the source is never changed.
     """
+    if target.suffix.lower() == ".onnx":
+        _bake_onnx(Path(source), target, include, exclude, force, dry_run, quiet, format, output)
+        return
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.rewrite import carry_out
     from eqlr_tools.rewriting.bake import plan_bake
@@ -52,3 +57,24 @@ def bake(
     optimizers = OptimizerOptions(keep_trajectory, drop_optimizer)
     plan = plan_bake(open_checkpoint(source), target, chosen, optimizers=optimizers)
     carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)
+
+
+def _bake_onnx(
+    source: Path,
+    target: Path,
+    include: list[str] | None,
+    exclude: list[str] | None,
+    force: bool,
+    dry_run: bool,
+    quiet: bool,
+    form: Format,
+    output: Path | None,
+) -> None:
+    """An ONNX model states its scales as nodes, so no family and none of its constants are asked for."""
+    from eqlr_tools.cli.sink import emit
+    from eqlr_tools.onnx_export.baking import bake_onnx
+    from eqlr_tools.reports.onnx_baking import onnx_baking_report
+
+    baked = bake_onnx(source, target, include=include or (), exclude=exclude or (), force=force, dry_run=dry_run)
+    if not (quiet and form is Format.table):
+        emit(onnx_baking_report(baked), form, output, force=force)

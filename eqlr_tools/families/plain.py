@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -13,6 +14,7 @@ from eqlr_tools.scaling import dense_fan_in, he_constant, modulated_fan_in, tran
 PLAIN = "plain"
 
 _SPECTRAL_NORM = (".weight_orig", ".weight_u")
+_OTHER_NAMES = frozenset("kernel depthwise_kernel pointwise_kernel recurrent_kernel embeddings w W".split())
 _EMBEDDING_LIKE = 4.0
 """rms * sqrt(fan_in) of a matrix without bias from which on it is taken for a lookup table: nn.Embedding starts at
 sqrt(fan_in), nn.Linear at 0.58, He's initialiser at 1.4 (`facts`: trained plain networks stay below 3.6)."""
@@ -22,7 +24,7 @@ def plain_layers(view: View, taken: set[str]) -> list[Layer]:
     """The weights of at least two axes that are no equalized layer's, as layers with scale 1."""
     found = []
     for name, shape in view.shapes.items():
-        if name in taken or len(shape) < 2 or not _is_weight(name) or _is_buffer(name, view):
+        if name in taken or len(shape) < 2 or not _is_weight(name, view) or _is_buffer(name, view):
             continue
         path, kind, scale = _describe(name, tuple(shape), view)
         bias = f"{path}.bias"
@@ -91,9 +93,13 @@ def _why_not(layer: Layer, view: View, forced: bool) -> str:
     return ""
 
 
-def _is_weight(name: str) -> bool:
+def _is_weight(name: str, view: View) -> bool:
+    """By its name, as torch, Keras, Flax and Chainer have it; in an ONNX model by what consumes it."""
     last = name.rpartition(".")[2]
-    return "weight" in last or last == "original1" or name.endswith("parametrizations.weight.original")
+    if "weight" in last or last == "original1" or name.endswith("parametrizations.weight.original"):
+        return True
+    last = re.split(r"[./]", name)[-1].removesuffix(":0")
+    return last in _OTHER_NAMES or view.attribute(name, "op_type") is not None
 
 
 def _is_buffer(name: str, view: View) -> bool:
@@ -118,8 +124,16 @@ def _describe(name: str, shape: tuple[int, ...], view: View) -> tuple[str, str, 
     if is_embedding_name(path) and len(shape) == 2 and last == "weight":
         return path, "embedding", 1.0
     if last != "weight":
-        return name, "linear" if len(shape) == 2 else "tensor", 1.0
+        return name, _kind_of_other(name, shape, view), 1.0
     return path or name, kind_of(path, shape, view.shapes), 1.0
+
+
+def _kind_of_other(name: str, shape: tuple[int, ...], view: View) -> str:
+    """A weight whose axes torch's order does not explain: what ONNX says of it, else nothing beyond a matrix."""
+    operator = view.attribute(name, "op_type")
+    if operator in ("Conv", "ConvTranspose") and 3 <= len(shape) <= 5:
+        return f"{'conv' if operator == 'Conv' else 'conv_transpose'}{len(shape) - 2}d"
+    return "linear" if len(shape) == 2 else "tensor"
 
 
 def _fan_in(kind: str, shape: tuple[int, ...]) -> int:

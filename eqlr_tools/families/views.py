@@ -36,10 +36,10 @@ class NetworkView:
         return float(self.network.tensors[name].values().reshape(-1)[0])
 
     def attribute(self, path: str, name: str) -> Any:
-        return self.network.module_attributes.get(self.network.prefix + path, {}).get(name)
+        return self.network.module_attributes.get(path, {}).get(name)
 
     def said(self, name: str) -> Any:
-        own = self.network.module_attributes.get(self.network.prefix.rstrip("."), {})
+        own = self.network.module_attributes.get("", {})
         found = _find(own, name, _SAID_DEPTH)
         if found is None and self._checkpoint is not None:
             for holder in _holders(self._checkpoint.tree, self.network.path):

@@ -1,1 +1,1 @@
-"""Networks as ONNX graphs for inference, emitted node by node from canonical parameters and checked."""
+"""ONNX graphs for inference: emitted from networks, or with run-time scales folded; checked before they are kept."""
