@@ -25,7 +25,7 @@ from typing import Any
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.trees import Path as TreePath
-from eqlr_tools.checkpoints.trees import dotted
+from eqlr_tools.checkpoints.trees import dotted, node_at
 from eqlr_tools.errors import UsageError
 from eqlr_tools.scaling import Shape
 
@@ -119,13 +119,7 @@ class Optimizer:
 
 def optimizers_of(checkpoint: Checkpoint) -> list[Optimizer]:
     """All optimizer states of a checkpoint, in the file's order."""
-    found = []
-    for path in checkpoint.optimizers:
-        tree = checkpoint.tree
-        for key in path:
-            tree = tree[key]
-        found.append(Optimizer(path, tree))
-    return found
+    return [Optimizer(path, node_at(checkpoint.tree, path)) for path in checkpoint.optimizers]
 
 
 def algorithm_of(optimizer: Optimizer) -> Algorithm | str:

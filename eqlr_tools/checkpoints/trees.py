@@ -88,6 +88,13 @@ def members(value: Any) -> Iterator[tuple[Any, Any]]:
 _NODES = (Tensor, dict, list, tuple, Record)
 
 
+def node_at(tree: Any, path: Path) -> Any:
+    """What `walk` found at a path. Raises KeyError, IndexError or TypeError for paths that it did not yield."""
+    for key in path:
+        tree = dict(members(tree))[key] if isinstance(tree, Record) else tree[key]
+    return tree
+
+
 def dotted(path: Path) -> str:
     """A path as people write it: keys joined by dots. Keys that are objects appear as their type."""
     return ".".join(str(key) if isinstance(key, str | int | float | bool) else type(key).__name__ for key in path)
