@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the command to the application."""
     app.command(
         epilog="[bold]Examples[/bold]: eqlr bake model.pt plain.safetensors · eqlr bake model.pt plain.pt --dry-run · "
-        "eqlr bake model.pt g.pt --network g_ema"
+        "eqlr bake model.pt g.pt --network g_ema · eqlr bake GFPGAN.pth clean.pth --to clean"
     )(bake)
 
 
@@ -24,6 +24,12 @@ def bake(
     target: Annotated[
         Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth; .onnx if SRC is one.")
     ],
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="FORM", help="A plain layout of the project: clean (GFPGAN's, with √2 in the weights)."
+        ),
+    ] = None,
     network: options.Network = None,
     family: options.Family = None,
     gain: options.Gain = None,
@@ -50,12 +56,17 @@ def bake(
         return
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.rewrite import carry_out
-    from eqlr_tools.rewriting.bake import plan_bake
+    from eqlr_tools.rewriting.bake import plan_bake, plan_bake_to
     from eqlr_tools.rewriting.optimizer import OptimizerOptions
 
     chosen = options.selection(network, family, gain, lr_multiplier, fan_in, include, exclude)
     optimizers = OptimizerOptions(keep_trajectory, drop_optimizer)
-    plan = plan_bake(open_checkpoint(source), target, chosen, optimizers=optimizers)
+    checkpoint = open_checkpoint(source)
+    plan = (
+        plan_bake_to(checkpoint, target, chosen, to)
+        if to
+        else plan_bake(checkpoint, target, chosen, optimizers=optimizers)
+    )
     carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)
 
 

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A checkpoint of a known architecture.")],
+    source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint of a known architecture.")],
     target: Annotated[Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
     to: Annotated[
         str,

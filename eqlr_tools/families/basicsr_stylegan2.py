@@ -9,6 +9,7 @@ Traps: `style_conv1.weight` (1,) is a noise strength and `constant_input.weight`
 """
 
 from eqlr_tools.families.family import Family, Rule, Signature
+from eqlr_tools.families.gfpgan_names import BASICSR_DECODER, V1
 from eqlr_tools.families.multipliers import inferred_multiplier
 from eqlr_tools.families.rosinality_names import BASICSR
 from eqlr_tools.scaling import dense_fan_in, modulated_fan_in
@@ -59,7 +60,7 @@ FAMILY = Family(
     architecture="stylegan2",
     upstream="XPixelGroup/BasicSR",
     signatures=(_GENERATOR, _DISCRIMINATOR),
-    namings=BASICSR,
+    namings=(*BASICSR, *BASICSR_DECODER),
     rules=(
         *_DECODER_RULES,
         Rule(r"final_linear\.\d+\.weight", "linear", dense_fan_in, rank=(2,)),
@@ -84,6 +85,7 @@ GFPGAN_V1 = Family(
             what="GFPGAN's equalized U-Net",
         ),
     ),
+    namings=V1,
     rules=(
         *_DECODER_RULES,
         Rule(r"final_linear\.weight", "linear", dense_fan_in, rank=(2,)),

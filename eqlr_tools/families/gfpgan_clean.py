@@ -6,6 +6,7 @@ of `style_conv1.activate.bias`, and only odd numbers in `style_mlp.N`.
 """
 
 from eqlr_tools.families.family import Family, Signature
+from eqlr_tools.families.gfpgan_names import CLEAN
 
 FAMILY = Family(
     id="gfpgan-clean",
@@ -13,6 +14,13 @@ FAMILY = Family(
     architecture="gfpgan",
     upstream="TencentARC/GFPGAN",
     signatures=(
+        Signature(
+            anchor=r"conv_body_first\.weight",
+            rank=4,
+            also=(r"stylegan_decoder\.style_conv1\.bias", r"stylegan_decoder\.style_conv1\.modulated_conv\.weight"),
+            never=(r"stylegan_decoder\.style_conv1\.activate\.bias",),
+            what="the clean architecture, U-Net and decoder",
+        ),
         Signature(
             anchor=r"style_conv1\.modulated_conv\.weight",
             rank=5,
@@ -22,5 +30,6 @@ FAMILY = Family(
         ),
     ),
     equalized=False,
+    namings=CLEAN,
     advice="it is plain already: its constants were folded into the weights when it was made",
 )

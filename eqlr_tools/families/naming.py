@@ -76,7 +76,7 @@ class Naming:
     """The tensors of one kind of network in one family, and where a file of that family keeps such networks.
 
     `place` and `ema_place` are paths in the tree, the last part being a prefix if it ends in a dot. `reads_only`
-    says why such files cannot be written, if they cannot.
+    says why such files cannot be written, if they cannot. `caution` is what no file says and the user should know.
     """
 
     architecture: str
@@ -85,6 +85,7 @@ class Naming:
     place: tuple[str, ...]
     ema_place: tuple[str, ...] = ()
     reads_only: str = ""
+    caution: str = ""
 
     def fit(self, names: Iterable[str]) -> Depth | None:
         """The deepest network of this kind whose tensors are all among the names; None if there is none."""

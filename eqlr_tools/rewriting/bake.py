@@ -6,9 +6,11 @@ from pathlib import Path
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
 from eqlr_tools.checkpoints.trees import Path as TreePath
-from eqlr_tools.errors import AmbiguousError, NothingMatchedError, UnreadableError
+from eqlr_tools.errors import AmbiguousError, NothingMatchedError, UnreadableError, UsageError
 from eqlr_tools.families.layer import Layer
-from eqlr_tools.families.registry import Recognition
+from eqlr_tools.families.plain import PLAIN
+from eqlr_tools.families.registry import FAMILIES, Recognition
+from eqlr_tools.rewriting.convert import plan_convert
 from eqlr_tools.rewriting.edits import Edit, network_path
 from eqlr_tools.rewriting.optimizer import OptimizerOptions
 from eqlr_tools.rewriting.plan import Plan, build_plan
@@ -53,6 +55,20 @@ def _chosen(recognition: Recognition, selection: Selection) -> list[Layer]:
     wanted = [layer for layer in recognition.equalized if selection.wants(network.name, layer.name)]
     storages = {id(network.tensors[layer.weight].storage) for layer in wanted}
     return [layer for layer in recognition.equalized if id(network.tensors[layer.weight].storage) in storages]
+
+
+def plan_bake_to(source: Checkpoint, target: Path, selection: Selection, to: str) -> Plan:
+    """Plan to bake into a plain layout that the project itself has, where it keeps its square roots elsewhere.
+
+    Raises UsageError if `to` is no such layout, InexpressibleError if a network has none.
+    """
+    forms = {family.id.rpartition("-")[2]: family for family in FAMILIES if family.namings and not family.equalized}
+    family = forms.get(to) or next((form for form in forms.values() if form.id == to), None)
+    if family is None:
+        raise UsageError(f"--to {to} is no plain layout", hint=f"there are: {', '.join(sorted(forms))}")
+    if selection.include or selection.exclude:
+        raise UsageError("--to bakes whole networks, so --include and --exclude make no sense with it")
+    return plan_convert(source, target, selection, to=PLAIN if to == PLAIN else family.id, operation="bake")
 
 
 def _edits(network: Network, layer: Layer, source: Checkpoint) -> dict[TreePath, list[Edit]]:

@@ -65,13 +65,17 @@ class _Reading:
     used: set[str] = field(default_factory=set)
 
 
-def canonical_network(recognition: Recognition) -> CanonicalNetwork | None:
-    """The network as canonical parameters, or None if its family is no known architecture, or it is no whole one."""
+def canonical_networks(recognition: Recognition) -> list[CanonicalNetwork]:
+    """The network as canonical parameters of every architecture that its family has names for, if it is a whole one.
+
+    Most families have one; BasicSR's generator can also be seen as one that resamples bilinearly.
+    """
     family = recognition.layout
     if family is None:
-        return None
+        return []
     prefix = next(verdict.prefix for verdict in recognition.verdicts if verdict.family == family.id)
     tensors = {name[len(prefix) :]: t for name, t in recognition.network.tensors.items() if name.startswith(prefix)}
+    found = []
     for naming in family.namings:
         depth = naming.fit(tensors)
         if depth is None:
@@ -80,8 +84,13 @@ def canonical_network(recognition: Recognition) -> CanonicalNetwork | None:
         leftover = tuple(name for name in recognition.network.tensors if name not in reading.used)
         multiplier = _mapping_multiplier(recognition, reading.parts)
         parts, copies = reading.parts, tuple(reading.copies)
-        return CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, multiplier)
-    return None
+        found.append(CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, multiplier))
+    return found
+
+
+def canonical_network(recognition: Recognition) -> CanonicalNetwork | None:
+    """The network as canonical parameters of its family's own architecture, or None if it is no whole known one."""
+    return next(iter(canonical_networks(recognition)), None)
 
 
 def beside_names(recognition: Recognition, name: str) -> tuple[str, str]:

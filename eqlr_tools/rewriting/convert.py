@@ -23,7 +23,7 @@ from eqlr_tools.families.family import Family, Overrides
 from eqlr_tools.families.naming import Naming, Slot
 from eqlr_tools.families.plain import PLAIN
 from eqlr_tools.families.registry import FAMILIES, Recognition, family_named
-from eqlr_tools.rewriting.canonical import CanonicalNetwork, Part, canonical_network, relaid, stored_scales
+from eqlr_tools.rewriting.canonical import CanonicalNetwork, Part, canonical_networks, relaid, stored_scales
 from eqlr_tools.rewriting.defaults import default_parameter, stored_default
 from eqlr_tools.rewriting.edits import Dropped, Edit
 from eqlr_tools.rewriting.limits import refuse_inexpressible
@@ -49,7 +49,13 @@ class _Target:
 
 
 def plan_convert(
-    source: Checkpoint, target: Path, selection: Selection, *, to: str, accept: Iterable[str] = ()
+    source: Checkpoint,
+    target: Path,
+    selection: Selection,
+    *,
+    to: str,
+    accept: Iterable[str] = (),
+    operation: str = "convert",
 ) -> Plan:
     """Plan to write the source's networks as the family `to` has them.
 
@@ -58,8 +64,10 @@ def plan_convert(
     """
     is_flat(target)
     recognitions = recognise_all(source, selection)
-    networks, others = _canonical(source, recognitions)
-    family = _target_family(to, networks)
+    _refuse_doubt(source, recognitions)
+    seen = {recognition.network.name: canonical_networks(recognition) for recognition in recognitions}
+    family = _target_family(source, to, recognitions, seen)
+    networks, others = _in_architecture(source, recognitions, seen, family)
     targets = _targets(source, networks, family)
     tree: dict[str, Any] = {}
     origin: dict[int, Edit] = {}
@@ -69,6 +77,7 @@ def plan_convert(
         where = targets[network.recognition.network.name]
         notes += refuse_inexpressible(source, network, where.naming, family, frozenset(accept))
         _write(tree, origin, network, where, family, selection.overrides, notes)
+    notes += dict.fromkeys(where.naming.caution for where in targets.values() if where.naming.caution)
     dropped = [*_left_out(source, selection, others), *_training_state(source)]
     notes += [f"{drop.tensor or f'network {drop.network}'} is left out: {drop.reason}" for drop in dropped]
     places = {name: (where.path, where.prefix) for name, where in targets.items()}
@@ -78,7 +87,7 @@ def plan_convert(
     multiplier = selection.overrides.lr_multiplier or _multiplier(networks)
     reading = Selection(family=family.id, overrides=Overrides(lr_multiplier=multiplier))
     return Plan(
-        operation="convert",
+        operation=operation,
         source=source,
         target=target,
         family=f"{', '.join(sorted({network.family.id for network in networks}))} to {family.id}",
@@ -93,30 +102,40 @@ def plan_convert(
     )
 
 
-def _canonical(source: Checkpoint, recognitions: list[Recognition]) -> tuple[list[CanonicalNetwork], list[Recognition]]:
-    """The networks that can be converted, and the others."""
-    networks, others = [], []
+def _refuse_doubt(source: Checkpoint, recognitions: list[Recognition]) -> None:
     for recognition in recognitions:
         if recognition.doubt and recognition.layout:
             raise AmbiguousError(
                 f"{source.path}: network {recognition.network.name} has the {recognition.note}",
-                hint=f"--family {recognition.layout.id} takes it as equalized, --network NAME leaves it out; "
-                "if it was baked, by which tool and from what?",
+                hint=f"--family {recognition.layout.id} takes it as equalized, --network NAME leaves it out",
             )
-        network = canonical_network(recognition)
-        if network:
-            networks.append(network)
+
+
+def _in_architecture(
+    source: Checkpoint, recognitions: list[Recognition], seen: Mapping[str, list[CanonicalNetwork]], family: Family
+) -> tuple[list[CanonicalNetwork], list[Recognition]]:
+    """The networks that can be converted, as the target sees them, and those of no known architecture."""
+    architectures = {naming.architecture for naming in family.namings}
+    networks, others = [], []
+    for recognition in recognitions:
+        views = seen[recognition.network.name]
+        view = next((view for view in views if view.naming.architecture in architectures), None)
+        if view:
+            networks.append(view)
+        elif views:
+            own = views[0].naming
+            raise InexpressibleError(
+                f"{source.path}: network {recognition.network.name} cannot be written as {family.id}, "
+                f"which has no {own.architecture} {own.role}",
+                hint="--network NAME picks the networks to convert",
+            )
         elif recognition.layout and recognition.layout.namings:
             raise _not_whole(source, recognition, recognition.layout)
         else:
             others.append(recognition)
-    if not networks:
-        known = ", ".join(sorted(family.id for family in FAMILIES if family.namings))
-        said = "; ".join(f"network {r.network.name}: {r.note or r.family}" for r in recognitions)
-        raise NothingMatchedError(
-            f"{source.path}: no network that can be converted: {said}",
-            hint=f"whole networks of these families can be: {known}",
-        )
+    already = [network.recognition.network.name for network in networks if network.family.id == family.id]
+    if already:
+        raise UsageError(f"network {already[0]} is {family.id} already", hint="eqlr bake or eqlr equalize change it")
     return networks, others
 
 
@@ -131,22 +150,37 @@ def _not_whole(source: Checkpoint, recognition: Recognition, layout: Family) -> 
     )
 
 
-def _target_family(to: str, networks: list[CanonicalNetwork]) -> Family:
-    architectures = sorted({network.naming.architecture for network in networks})
-    if len(architectures) > 1:
-        raise UsageError(f"the networks are of several architectures: {', '.join(architectures)}", hint="use --network")
-    family = family_named(f"{architectures[0]}-{PLAIN}" if to == PLAIN else to)
-    there = sorted({naming.architecture for naming in family.namings})
-    if architectures[0] not in there:
-        possible = [f.id for f in FAMILIES if any(n.architecture == architectures[0] for n in f.namings)]
+def _target_family(
+    source: Checkpoint, to: str, recognitions: list[Recognition], seen: Mapping[str, list[CanonicalNetwork]]
+) -> Family:
+    """The family that is meant, plain being the canonical names of the source's architecture."""
+    if to != PLAIN:
+        family_named(to)
+    views = [view for found in seen.values() for view in found]
+    if not views:
+        whole = [r for r in recognitions if r.layout and r.layout.namings]
+        if whole and whole[0].layout:
+            raise _not_whole(source, whole[0], whole[0].layout)
+        raise _nothing(source, recognitions)
+    family = family_named(f"{views[0].naming.architecture}-{PLAIN}" if to == PLAIN else to)
+    architectures = {view.naming.architecture for view in views}
+    if not any(naming.architecture in architectures for naming in family.namings):
+        possible = [f.id for f in FAMILIES if any(n.architecture in architectures for n in f.namings)]
+        it_is = f"it is {family.architecture}" if family.namings else "eqlr has no canonical names for it"
         raise InexpressibleError(
-            f"{to} cannot express {architectures[0]}: {f'it is {there[0]}' if there else 'eqlr has no names for it'}",
+            f"{source.path}: {family.id} cannot express {views[0].naming.architecture}: {it_is}",
             hint=f"families of that architecture: {', '.join(possible)}",
         )
-    already = [network.recognition.network.name for network in networks if network.family.id == family.id]
-    if already:
-        raise UsageError(f"network {already[0]} is {family.id} already", hint="eqlr bake or eqlr equalize change it")
     return family
+
+
+def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatchedError:
+    known = ", ".join(sorted(family.id for family in FAMILIES if family.namings))
+    said = "; ".join(f"network {r.network.name}: {r.note or r.family}" for r in recognitions)
+    return NothingMatchedError(
+        f"{source.path}: no network that can be converted: {said}",
+        hint=f"whole networks of these families can be: {known}",
+    )
 
 
 def _targets(source: Checkpoint, networks: list[CanonicalNetwork], family: Family) -> dict[str, _Target]:
@@ -155,9 +189,10 @@ def _targets(source: Checkpoint, networks: list[CanonicalNetwork], family: Famil
     found: dict[str, _Target] = {}
     for network in networks:
         name = network.recognition.network.name
-        naming = next((n for n in family.namings if n.role == network.naming.role), None)
+        kind = (network.naming.architecture, network.naming.role)
+        naming = next((n for n in family.namings if (n.architecture, n.role) == kind), None)
         if naming is None or naming.reads_only:
-            reason = naming.reads_only if naming else f"eqlr has no names for its {network.naming.role}"
+            reason = naming.reads_only if naming else f"eqlr has no names for its {kind[0]} {kind[1]}"
             raise InexpressibleError(
                 f"{source.path}: network {name} cannot be written as {family.id}: {reason}",
                 hint="--network NAME picks the networks to convert",

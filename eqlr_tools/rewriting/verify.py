@@ -18,7 +18,7 @@ from eqlr_tools.checkpoints.outputs import constant_tensor
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import NothingMatchedError
 from eqlr_tools.families.registry import Recognition
-from eqlr_tools.rewriting.canonical import CanonicalNetwork, Part, canonical_network
+from eqlr_tools.rewriting.canonical import CanonicalNetwork, Part, canonical_networks
 from eqlr_tools.rewriting.defaults import implied_parameter, is_open
 
 if TYPE_CHECKING:
@@ -155,10 +155,13 @@ def _canonical_sides(left: Recognition, right: Recognition) -> tuple[CanonicalNe
     """Both as canonical networks, if they are of different layouts and of one architecture."""
     if left.layout is None or right.layout is None or left.layout.id == right.layout.id:
         return None
-    mine, theirs = canonical_network(left), canonical_network(right)
-    if mine is None or theirs is None or mine.naming.architecture != theirs.naming.architecture:
-        return None
-    return (mine, theirs) if mine.naming.role == theirs.naming.role else None
+    sides = [(a, b) for a in canonical_networks(left) for b in canonical_networks(right)]
+    alike = (pair for pair in sides if _kind(pair[0]) == _kind(pair[1]))
+    return next(alike, None)
+
+
+def _kind(network: CanonicalNetwork) -> tuple[str, str]:
+    return network.naming.architecture, network.naming.role
 
 
 def _compare_canonical(
