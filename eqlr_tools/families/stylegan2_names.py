@@ -178,6 +178,20 @@ def _genforce_styled(canonical: str, stored: str) -> Iterator[Slot]:
     yield Slot(f"{canonical}.style.bias", f"{stored}.style.bias", add=1.0)
 
 
+def genforce_discriminator(depth: Depth) -> Iterator[Slot]:
+    yield from _dense(f"b{depth.resolution}.fromrgb", "input0")
+    for index, resolution in enumerate(reversed(depth.blocks)):
+        block, second, skip = f"b{resolution}", f"layer{2 * index + 1}", f"skip_layer{index}"
+        yield from _dense(f"{block}.conv0", f"layer{2 * index}")
+        yield from _dense(f"{block}.conv1", second)
+        yield Slot(f"{block}.skip.weight", f"{skip}.weight")
+        for layer in (second, skip):
+            yield Slot("fir", f"{layer}.filter.kernel", "1 1 h w -> h w", "h w", optional=True)
+    last = 2 * len(depth.blocks)
+    for number, layer in enumerate(("b4.conv", "b4.fc", "b4.out")):
+        yield from _dense(layer, f"layer{last + number}")
+
+
 PLAIN = (
     Naming(ARCHITECTURE, "generator", plain_generator, ("generator",), ("generator_ema",)),
     Naming(ARCHITECTURE, "discriminator", plain_discriminator, ("discriminator",)),
@@ -190,4 +204,7 @@ NVIDIA_TF = (
     Naming(ARCHITECTURE, "generator", tf_generator, ("G",), ("Gs",), reads_only=_NO_PICKLE),
     Naming(ARCHITECTURE, "discriminator", tf_discriminator, ("D",), reads_only=_NO_PICKLE),
 )
-GENFORCE = (Naming(ARCHITECTURE, "generator", genforce_generator, ("generator",), ("generator_smooth",)),)
+GENFORCE = (
+    Naming(ARCHITECTURE, "generator", genforce_generator, ("generator",), ("generator_smooth",)),
+    Naming(ARCHITECTURE, "discriminator", genforce_discriminator, ("discriminator",)),
+)

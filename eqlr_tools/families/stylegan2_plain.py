@@ -27,6 +27,7 @@ FAMILY = Family(
         ),
     ),
     equalized=False,
+    over=("nvidia-stylegan2-ada",),
     namings=PLAIN,
     advice="its weights are plain already, under eqlr's canonical names",
 )

@@ -18,6 +18,7 @@ from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.outputs import Output
 from eqlr_tools.checkpoints.pickles import StateDict
 from eqlr_tools.checkpoints.trees import Path as TreePath
+from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.errors import AmbiguousError, InexpressibleError, NothingMatchedError, UsageError
 from eqlr_tools.families.family import Family, Overrides
 from eqlr_tools.families.naming import Naming, Slot
@@ -78,7 +79,7 @@ def plan_convert(
         notes += refuse_inexpressible(source, network, where.naming, family, frozenset(accept))
         _write(tree, origin, network, where, family, selection.overrides, notes)
     notes += dict.fromkeys(where.naming.caution for where in targets.values() if where.naming.caution)
-    dropped = [*_left_out(source, selection, others), *_training_state(source)]
+    dropped = [*_left_out(source, selection, others), *_rest(source, tree)]
     notes += [f"{drop.tensor or f'network {drop.network}'} is left out: {drop.reason}" for drop in dropped]
     places = {name: (where.path, where.prefix) for name, where in targets.items()}
     paths = {where.path for where in targets.values()}
@@ -319,7 +320,13 @@ def _left_out(source: Checkpoint, selection: Selection, others: list[Recognition
                 yield Dropped(network.name, "", "not selected")
 
 
-def _training_state(source: Checkpoint) -> Iterator[Dropped]:
-    """Optimizer moments belong to the source's parameters and their order; a converted file holds networks."""
+def _rest(source: Checkpoint, tree: Mapping[str, Any]) -> Iterator[Dropped]:
+    """What is no network: a converted file is made for another program, which would not know it."""
     for path in source.optimizers:
-        yield Dropped("", ".".join(map(str, path)), "optimizer state belongs to the source's parameters")
+        yield Dropped("", dotted(path), "optimizer state belongs to the source's parameters and their order")
+    inside = {network.path[0] for network in source.networks if network.path} | {path[0] for path in source.optimizers}
+    if not isinstance(source.tree, dict) or any(not network.path for network in source.networks):
+        return
+    for key in source.tree:
+        if key not in inside and key not in tree:
+            yield Dropped("", str(key), "it is no network, and the target's files do not have it")

@@ -42,6 +42,24 @@ def test_generator_computes_the_recorded_images(shared_dir: Path, project: str, 
     np.testing.assert_allclose(stylegan2.generate(parameters(network), z), expected, atol=1e-12 * abs(expected).max())
 
 
+@pytest.mark.parametrize("name", ["G_ema", "G"])
+def test_nvidia_generator(shared_dir: Path, name: str) -> None:
+    oracle = Oracle(shared_dir / "oracles" / "nvidia-stylegan2-ada")
+    network = read(oracle.files[""], name)
+    z = np.asarray(oracle.truth.get_tensor(f"net.{name}.input.z"), dtype=np.float64)
+    expected = oracle.truth.get_tensor(f"net.{name}.output")
+    images = stylegan2.generate(parameters(network), z, clamp=256)
+    np.testing.assert_allclose(images, expected, atol=1e-5 * abs(expected).max())
+
+
+def test_nvidia_discriminator(shared_dir: Path) -> None:
+    oracle = Oracle(shared_dir / "oracles" / "nvidia-stylegan2-ada")
+    network = read(oracle.files[""], "D")
+    image = np.asarray(oracle.truth.get_tensor("net.D.input.img"), dtype=np.float64)
+    expected = oracle.truth.get_tensor("net.D.output")
+    np.testing.assert_allclose(stylegan2.discriminate(parameters(network), image), expected, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("project", "file", "stored", "name"),
     [("rosinality-stylegan2", "", "d", "d"), ("basicsr-stylegan2", "net_d.pth", "params", "net_d")],

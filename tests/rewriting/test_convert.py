@@ -13,6 +13,7 @@ import torch
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.networks import stylegan2
 from eqlr_tools.rewriting.canonical import canonical_network
+from eqlr_tools.rewriting.limits import _clamp_is_idle
 from eqlr_tools.rewriting.selection import Selection, recognise_all
 from tests.oracles import Oracle
 
@@ -52,6 +53,46 @@ def test_converted_generator_computes_the_recorded_images(run_cli: Any, shared_d
         target = tmp_path / f"{family}.pt"
         assert run_cli("convert", shared_dir / ROSINALITY, target, "--to", family).code == 0
         np.testing.assert_allclose(generated(target, network, z), expected, atol=1e-6 * abs(expected).max())
+
+
+@pytest.mark.parametrize(
+    ("family", "network"),
+    [
+        ("rosinality-stylegan2", "g_ema"),
+        ("basicsr-stylegan2", "params_ema"),
+        ("mmgen-stylegan2", "generator_ema"),
+        ("genforce-stylegan2", "generator_smooth"),
+        ("plain", "generator_ema"),
+    ],
+)
+def test_nvidia_pickle_to_every_family_and_back(
+    run_cli: Any, shared_dir: Path, tmp_path: Path, family: str, network: str
+) -> None:
+    oracle = Oracle(shared_dir / "oracles" / "nvidia-stylegan2-ada")
+    there, back = tmp_path / "there.pt", tmp_path / "back.pt"
+    result = run_cli("convert", oracle.files[""], there, "--to", family)
+    assert result.code == 0
+    assert "conv_clamp 256 has no place" in result.stdout + result.stderr
+    z = np.asarray(oracle.truth.get_tensor("net.G_ema.input.z"), dtype=np.float64)
+    expected = oracle.truth.get_tensor("net.G_ema.output")
+    np.testing.assert_allclose(generated(there, network, z), expected, atol=1e-5 * abs(expected).max())
+    assert run_cli("convert", there, back, "--to", "nvidia-stylegan2-ada").code == 0
+    for name in ("G_ema", "G", "D"):
+        before, after = tensors(oracle.files[""], name), tensors(back, name)
+        assert before.keys() == after.keys()
+        for key, values in before.items():
+            # Taking 1 from a style bias near 1 leaves its rounding as an absolute error.
+            np.testing.assert_allclose(after[key], values, rtol=2.5e-7, atol=1.2e-7, err_msg=key)
+
+
+def test_a_clamp_that_acts_is_refused(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
+    source = shared_dir / "oracles" / "nvidia-stylegan2-ada" / "checkpoint.pkl"
+    (recognition,) = recognise_all(open_checkpoint(source), Selection(networks=("G_ema",)))
+    network = canonical_network(recognition)
+    assert network is not None
+    assert _clamp_is_idle(network, 256.0)
+    assert not _clamp_is_idle(network, 0.5)
+    assert run_cli("convert", source, tmp_path / "x.pt", "--to", "plain", "--accept", "everything").code == 2
 
 
 def test_plain_and_back_is_within_an_ulp(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
