@@ -33,8 +33,15 @@ class Source(Protocol):
     def read(self, offset: int, length: int) -> bytes: ...
 
 
+def survives_fork(source: Source) -> bool:
+    """True if forked processes can read the source at the same time: it has no position and no connection to share."""
+    return bool(getattr(source, "survives_fork", False))
+
+
 class FileSource:
     """A file opened once, read only. Its size is taken at opening, and a file that shrinks later is an error."""
+
+    survives_fork = True
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -82,6 +89,8 @@ class FileSource:
 class MemorySource:
     """Bytes that are in memory already: a decompressed archive member, a string inside a pickle."""
 
+    survives_fork = True
+
     def __init__(self, name: str, data: bytes | bytearray, allowance: Allowance | None = None) -> None:
         self.name = name
         self.allowance = allowance or Allowance()
@@ -112,6 +121,10 @@ class SliceSource:
         self._start = start
         self._size = size
         self.allowance = parent.allowance
+
+    @property
+    def survives_fork(self) -> bool:
+        return survives_fork(self._parent)
 
     @property
     def name(self) -> str:

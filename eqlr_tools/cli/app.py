@@ -10,7 +10,7 @@ import typer
 
 from eqlr_tools import __version__
 from eqlr_tools.cli import audit, bake, convert, equalize, explain, export, families, sample, scan, verify
-from eqlr_tools.cli.failures import report_failure
+from eqlr_tools.cli.failures import INTERRUPTED, report_failure
 
 app = typer.Typer(
     name="eqlr",
@@ -66,4 +66,6 @@ def main(arguments: list[str] | None = None) -> int:
         result = app(args=arguments, standalone_mode=False)
     except BaseException as error:
         return report_failure(error, debug="--debug" in arguments)
+    if result == INTERRUPTED:  # Typer has caught Ctrl-C and returns its code without a word.
+        return report_failure(KeyboardInterrupt(), debug=False)
     return result if isinstance(result, int) else 0

@@ -62,6 +62,13 @@ def audit(
     fail_on: FailOn = None,
     baseline: Baseline = None,
     plot: Plot = None,
+    exact_quantiles: Annotated[
+        bool, typer.Option("--exact-quantiles", help="Exact quantiles of large tensors, too; reads them twice.")
+    ] = False,
+    jobs: Annotated[
+        int | None,
+        typer.Option("--jobs", "-j", metavar="N", min=1, help="Processes to work with; by default as many as pay."),
+    ] = None,
     format: options.FormatOption = Format.table,
     output: options.Output = None,
     force: options.Force = False,
@@ -89,7 +96,9 @@ def audit(
     earlier = read_baseline(baseline) if baseline else None
     if plot:
         check_plottable(plot)
-    audits = [(path, audited_networks(path, chosen, quiet=quiet)) for path in checkpoints_under(paths)]
+    audits = [
+        (path, audited_networks(path, chosen, exact_quantiles, jobs, quiet=quiet)) for path in checkpoints_under(paths)
+    ]
     if not any(network.layers for _, networks in audits for network in networks):
         raise NothingMatchedError("no layer to audit", hint="eqlr explain FILE lists the layers; check the globs")
     content = audit_json(audits)
@@ -108,11 +117,13 @@ def audit(
     return 1 if violations else 0
 
 
-def audited_networks(path: Path, chosen: Selection, *, quiet: bool) -> list[NetworkRange]:
+def audited_networks(
+    path: Path, chosen: Selection, exact_quantiles: bool, jobs: int | None, *, quiet: bool
+) -> list[NetworkRange]:
     """Audit the chosen layers of one checkpoint, with progress."""
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.sink import note, progress
-    from eqlr_tools.ranges.audit import audit_network, audited_bytes
+    from eqlr_tools.ranges.audit import audit_networks, audited_bytes
     from eqlr_tools.ranges.training import training_of
     from eqlr_tools.rewriting.selection import recognise_all, refuse_undecided
 
@@ -121,8 +132,10 @@ def audited_networks(path: Path, chosen: Selection, *, quiet: bool) -> list[Netw
     refuse_undecided(checkpoint, recognitions)
     for sentence in training.notes:
         note(f"{path}: {sentence}", quiet=quiet)
-    with progress(f"audit {path.name}", audited_bytes(recognitions), quiet=quiet) as advance:
-        return [audit_network(each, chosen.wants, advance, training=training) for each in recognitions]
+    with progress(f"audit {path.name}", audited_bytes(recognitions, chosen.wants), quiet=quiet) as advance:
+        return audit_networks(
+            recognitions, chosen.wants, advance, exact_quantiles=exact_quantiles, training=training, jobs=jobs
+        )
 
 
 def in_scope(chosen: Selection) -> Callable[[str, str], bool]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.ranges.channels import channels_of
-from eqlr_tools.ranges.examining import Question, examine
+from eqlr_tools.ranges.examining import Question
+from eqlr_tools.ranges.pieces import Subject, examine_all
 from eqlr_tools.ranges.statistics import Statistics, spread
 from eqlr_tools.ranges.training import NO_TRAINING, AdamStep, Training, adam_step
 
@@ -50,42 +50,57 @@ class NetworkRange:
         return spread([layer.adam_step.relative_step or 0.0 for layer in self.layers if layer.adam_step])
 
 
-def audit_network(
-    recognition: Recognition,
+def audit_network(recognition: Recognition) -> NetworkRange:
+    """Audit every layer of one network in this process."""
+    return audit_networks([recognition], jobs=1)[0]
+
+
+def audit_networks(
+    recognitions: Sequence[Recognition],
     wanted: Callable[[str, str], bool] = lambda network, layer: True,
     progress: Callable[[int], None] = lambda _: None,
     *,
     exact_quantiles: bool = False,
     training: Training = NO_TRAINING,
-) -> NetworkRange:
-    """Count every wanted layer's weight once; effective figures follow from the constant.
+    jobs: int | None = None,
+) -> list[NetworkRange]:
+    """Count every wanted layer's weight once; effective figures follow from the constant. `progress` gets bytes.
 
     With the checkpoint's `training` state, the steps that Adam takes are measured too.
     """
-    layers = []
-    for layer in recognition.layers:
-        if not wanted(recognition.network.name, layer.name):
-            continue
-        tensor = recognition.network.tensors[layer.weight]
-        stored, effective = examine(tensor, question_about(recognition, layer, exact_quantiles=exact_quantiles))
+    chosen = [
+        (place, layer)
+        for place, recognition in enumerate(recognitions)
+        for layer in recognition.layers
+        if wanted(recognition.network.name, layer.name)
+    ]
+    subjects = [subject_of(recognitions[place], layer, exact_quantiles=exact_quantiles) for place, layer in chosen]
+    layers: list[list[LayerRange]] = [[] for _ in recognitions]
+    results = examine_all(subjects, progress, jobs)
+    for (place, layer), subject, (stored, effective) in zip(chosen, subjects, results, strict=True):
         known = None if layer.scale is None else effective
-        state = training.of(recognition.network.name, layer.weight)
+        state = training.of(recognitions[place].network.name, layer.weight)
         step = adam_step(state, stored.rms) if state else None
-        layers.append(LayerRange(layer, tensor.dtype.torch, tensor.numel, stored, known, step))
-        progress(tensor.nbytes)
-    return NetworkRange(recognition, tuple(layers))
+        tensor = subject.tensor
+        layers[place].append(LayerRange(layer, tensor.dtype.torch, tensor.numel, stored, known, step))
+    return [NetworkRange(*pair) for pair in zip(recognitions, map(tuple, layers), strict=True)]
 
 
-def audited_bytes(recognitions: Sequence[Recognition]) -> int:
+def audited_bytes(recognitions: Sequence[Recognition], wanted: Callable[[str, str], bool]) -> int:
     """Bytes that an audit reads, for progress."""
-    return sum(r.network.tensors[layer.weight].nbytes for r in recognitions for layer in r.layers)
+    return sum(
+        recognition.network.tensors[layer.weight].nbytes
+        for recognition in recognitions
+        for layer in recognition.layers
+        if wanted(recognition.network.name, layer.name)
+    )
 
 
-def question_about(recognition: Recognition, layer: Layer, *, exact_quantiles: bool = False) -> Question:
-    """What an audit asks about a layer's weight."""
-    shape = recognition.network.tensors[layer.weight].shape
-    channels = channels_of(layer.kind, shape)
+def subject_of(recognition: Recognition, layer: Layer, *, exact_quantiles: bool = False) -> Subject:
+    """A layer's weight, and what an audit asks about it."""
+    tensor = recognition.network.tensors[layer.weight]
+    channels = channels_of(layer.kind, tensor.shape)
     scale = 1.0 if layer.scale is None else layer.scale
-    terms = (layer.fan_in or math.prod(shape) // channels.count) if len(shape) > 1 else None
+    terms = (layer.fan_in or tensor.numel // channels.count) if len(tensor.shape) > 1 else None
     applied_as_stored = scale == 1.0 or (recognition.layout is not None and recognition.layout.scales_output)
-    return Question(scale, channels, terms, terms if applied_as_stored else None, exact_quantiles)
+    return Subject(tensor, Question(scale, channels, terms, terms if applied_as_stored else None, exact_quantiles))

@@ -23,6 +23,7 @@ import numpy as np
 from eqlr_tools.checkpoints.dtypes import BY_NAME, DType
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
+from eqlr_tools.ranges.fast import Kernels, value_of_key
 from eqlr_tools.ranges.layouts import F32, F64, Cuts, Layout, cuts_for
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ ROW = 1 << 13
 
 _PLAIN_EXPONENTS = (-200, 200)
 """float64 blocks whose largest value lies outside are scaled by a power of two before squaring."""
+
+_FEW_BINS = 3
 
 _INFINITY = float("inf")
 
@@ -96,6 +99,14 @@ class Counts:
     def finite(self) -> int:
         return self.count - self.nans - self.infinities
 
+    @cached_property
+    def ascending(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """The filled bins of a wide type's finite values, from the most negative up, and the cumulative counts."""
+        top = self.layout.infinity >> self.layout.shift
+        order = np.concatenate([np.arange(0x8000 + top - 1, 0x7FFF, -1), np.arange(top)])
+        filled = order[self.histogram[order] > 0]
+        return filled, np.cumsum(self.histogram[filled])
+
 
 @cache
 def pattern_values(dtype_name: str) -> NDArray[np.float32]:
@@ -111,10 +122,14 @@ def is_narrow(dtype: DType) -> bool:
 
 
 def count_tensor(
-    tensor: Tensor, scale: float = 1.0, channels: Channels | None = None, span: tuple[int, int] | None = None
+    tensor: Tensor,
+    scale: float = 1.0,
+    channels: Channels | None = None,
+    span: tuple[int, int] | None = None,
+    kernels: Kernels | None = None,
 ) -> Counts:
     """Count the elements of a tensor, or those of a span of flat indices; memory does not grow with either."""
-    counter = counter_for(tensor.dtype, scale, channels or Channels(1, max(tensor.numel, 1)))
+    counter = counter_for(tensor.dtype, scale, channels or Channels(1, max(tensor.numel, 1)), kernels)
     first, end = span or (0, tensor.numel)
     for block in tensor.blocks(BLOCK_ELEMENTS * tensor.dtype.itemsize, (first, end)):
         counter.add(block, first)
@@ -122,16 +137,21 @@ def count_tensor(
     return counter.counts()
 
 
-def counter_for(dtype: DType, scale: float, channels: Channels) -> NarrowCounter | WideCounter:
+def counter_for(
+    dtype: DType, scale: float, channels: Channels, kernels: Kernels | None = None
+) -> NarrowCounter | WideCounter:
     """An empty counter for values of this type, which will be asked about `scale` times the values, too."""
-    return NarrowCounter(dtype, channels) if is_narrow(dtype) else WideCounter(dtype, scale, channels)
+    if is_narrow(dtype):
+        return NarrowCounter(dtype, channels, kernels)
+    return WideCounter(dtype, scale, channels, kernels)
 
 
 class NarrowCounter:
     """Counts 8- and 16-bit floats: one histogram."""
 
-    def __init__(self, dtype: DType, channels: Channels) -> None:
+    def __init__(self, dtype: DType, channels: Channels, kernels: Kernels | None) -> None:
         self._dtype = dtype
+        self._kernels = kernels
         self._channels = channels
         self._histogram = np.zeros(1 << 8 * dtype.itemsize, dtype=np.int64)
         self._magnitudes, self._finite = _narrow_magnitudes(dtype.name)
@@ -139,9 +159,12 @@ class NarrowCounter:
         self._ordered = dtype.name in ("F16", "BF16", "F8_E4M3", "F8_E5M2")
 
     def add(self, bits: NDArray[Any], first: int) -> None:
-        block = np.bincount(bits, minlength=len(self._histogram))
-        self._histogram += block
-        if self._ordered and not block[~self._finite].any():
+        unusual = self._histogram[~self._finite].sum()
+        if self._kernels:
+            self._kernels.count_patterns(bits, self._histogram)
+        else:
+            self._histogram += np.bincount(bits, minlength=len(self._histogram))
+        if self._ordered and self._histogram[~self._finite].sum() == unusual:
             magnitudes = bits & bits.dtype.type((1 << (8 * bits.itemsize - 1)) - 1)
         else:
             magnitudes = np.take(self._magnitudes, bits)
@@ -183,8 +206,9 @@ def _narrow_magnitudes(dtype_name: str) -> tuple[NDArray[Any], NDArray[np.bool_]
 class WideCounter:
     """Counts float32 and float64 patterns, and as float64 whatever is no float."""
 
-    def __init__(self, dtype: DType, scale: float, channels: Channels) -> None:
+    def __init__(self, dtype: DType, scale: float, channels: Channels, kernels: Kernels | None) -> None:
         self._dtype = dtype
+        self._kernels = kernels
         self._layout = F32 if dtype.name == "F32" else F64
         self._cuts = cuts_for(self._layout, abs(scale))
         self._channels = channels
@@ -206,33 +230,69 @@ class WideCounter:
             self._add_block(bits[start : start + BLOCK_ELEMENTS].view(layout.bits_type), first + start)
 
     def _add_block(self, bits: NDArray[Any], first: int) -> None:
-        layout = self._layout
         self._count += bits.size
-        places = self._places[: bits.size]
-        np.copyto(places, bits.view(np.uint16)[layout.bits // 16 - 1 :: layout.bits // 16])
-        block = np.bincount(places, minlength=1 << 16)
-        self._histogram += block
+        layout = self._layout
+        kernels = self._kernels if layout is F32 else None
+        found = self._count_compiled(kernels, bits) if kernels else self._count_bins(bits)
         magnitudes = np.bitwise_and(bits, layout.bits_type(layout.magnitude_mask), out=self._scratch[: bits.size])
         values = bits.view(layout.float_type)
-        top = layout.infinity >> layout.shift
-        if block[top:0x8000].any() or block[0x8000 + top :].any():
+        if found is None:
             finite = magnitudes < layout.infinity
             self._nans += int(np.count_nonzero(magnitudes > layout.infinity))
             values = np.where(finite, values, layout.float_type(0))
             magnitudes = np.where(finite, magnitudes, layout.bits_type(0))
             kept = values[finite]
-            places = np.where(finite, places, top)
-        else:
-            kept = values
-        if block[self._cuts.bins].any():
-            inside = np.flatnonzero(np.take(self._cuts.flags, places, mode="clip"))
-            self._watched += self._cuts.count(magnitudes[inside])
-        self._minimum = min(self._minimum, float(kept.min(initial=_INFINITY)))
-        self._maximum = max(self._maximum, float(kept.max(initial=-_INFINITY)))
+            found = float(kept.min(initial=_INFINITY)), float(kept.max(initial=-_INFINITY)), None
+        lowest, highest, smallest = found
+        self._minimum, self._maximum = min(self._minimum, lowest), max(self._maximum, highest)
         self._channels.add_maxima(self._maxima, magnitudes, first)
-        self._sums.add(values, max(abs(self._minimum), abs(self._maximum)) if kept.size else 0.0)
-        magnitudes -= layout.bits_type(1)
-        self._smallest = min(self._smallest, int(magnitudes.min()) + 1)
+        if smallest is None:
+            # Zeros wrap around to the largest number there is.
+            self._sums.add(values, max(abs(lowest), abs(highest)) if lowest <= highest else 0.0)
+            smallest = int(np.subtract(magnitudes, layout.bits_type(1), out=magnitudes).min())
+        else:
+            self._sums.add_prepared(values.size)
+        self._smallest = min(self._smallest, smallest + 1)
+
+    def _count_bins(self, bits: NDArray[Any]) -> tuple[float, float, None] | None:
+        """Add to the histogram and the watched bins; return the extremes, None if some values are not finite."""
+        layout = self._layout
+        places = self._places[: bits.size]
+        np.copyto(places, bits.view(np.uint16)[layout.bits // 16 - 1 :: layout.bits // 16])
+        block = np.bincount(places, minlength=1 << 16)
+        self._histogram += block
+        magnitudes = np.bitwise_and(bits, layout.bits_type(layout.magnitude_mask), out=self._scratch[: bits.size])
+        self._watch(magnitudes, places, block)
+        top = layout.infinity >> layout.shift
+        if block[top:0x8000].any() or block[0x8000 + top :].any():
+            return None
+        values = bits.view(layout.float_type)
+        return float(values.min()), float(values.max()), None
+
+    def _count_compiled(self, kernels: Kernels, bits: NDArray[Any]) -> tuple[float, float, int] | None:
+        """The same by the compiled loop, which also finds the smallest magnitude and prepares the sums."""
+        chosen, largest, smallest, low, high = kernels.count_f32(
+            bits, self._histogram, self._cuts.flags, self._scratch, *self._sums.buffers
+        )
+        if chosen:
+            self._watched += self._cuts.count(self._scratch[:chosen])
+        if largest >= self._layout.infinity:
+            return None
+        return value_of_key(low), value_of_key(high), int(smallest)
+
+    def _watch(self, magnitudes: NDArray[Any], places: NDArray[np.intp], block: NDArray[np.int64]) -> None:
+        """Count at full resolution what the block has in watched bins: few bins by comparison, many by a table."""
+        bins = self._cuts.bins[block[self._cuts.bins] > 0]
+        bins = np.unique(bins & 0x7FFF)
+        if bins.size > _FEW_BINS:
+            found = np.flatnonzero(np.take(self._cuts.flags, places, mode="clip"))
+            self._watched += self._cuts.count(magnitudes[found])
+            return
+        shift, bits_type = self._layout.shift, self._layout.bits_type
+        for place in bins.tolist():
+            above_edge = magnitudes - bits_type(place << shift)
+            found = np.flatnonzero(above_edge < bits_type(1 << shift))
+            self._watched += self._cuts.count(magnitudes[found])
 
     def counts(self) -> Counts:
         layout = self._layout
@@ -264,16 +324,26 @@ class PowerSums:
         self._exponent = 0
         self._totals = [Fraction(0)] * 4
 
+    @property
+    def buffers(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Where a kernel puts the values of a block and their squares before `add_prepared`."""
+        return self._wide.reshape(-1), self._squares.reshape(-1)
+
     def add(self, values: NDArray[Any], largest: float) -> None:
-        """Add a block of at most BLOCK_ELEMENTS finite values; `largest` bounds their magnitudes."""
-        rows = -(-values.size // ROW)
-        wide, squares = self._wide[:rows], self._squares[:rows]
-        flat = wide.reshape(-1)
-        flat[: values.size] = values
-        flat[values.size :] = 0.0
+        """Add a block of at most BLOCK_ELEMENTS finite values; `largest` is their largest magnitude."""
+        flat = self._wide.reshape(-1)[: values.size]
+        flat[:] = values
         if values.dtype == np.float64:
             self._rescale(flat, largest)
-        np.multiply(wide, wide, out=squares)
+        np.multiply(flat, flat, out=self._squares.reshape(-1)[: values.size])
+        self.add_prepared(values.size)
+
+    def add_prepared(self, size: int) -> None:
+        """Add the block whose values and squares are in the buffers."""
+        rows = -(-size // ROW)
+        wide, squares = self._wide[:rows], self._squares[:rows]
+        wide.reshape(-1)[size:] = 0.0
+        squares.reshape(-1)[size:] = 0.0
         sums = self._rows[:, :rows]
         sums[0] += np.vecdot(wide, self._ones)
         sums[1] += np.vecdot(wide, wide)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
 from eqlr_tools.ranges.counting import Counts, count_tensor
+from eqlr_tools.ranges.fast import Kernels
 from eqlr_tools.ranges.noise import ALL, measure_noise
 from eqlr_tools.ranges.quantiles import exact_order_statistics
 from eqlr_tools.ranges.scaled import Scaled
@@ -28,12 +29,17 @@ class Question:
     exact_quantiles: bool = False
 
 
-def examine(tensor: Tensor, question: Question | None = None, counts: Counts | None = None) -> list[Statistics]:
+def examine(
+    tensor: Tensor,
+    question: Question | None = None,
+    counts: Counts | None = None,
+    kernels: Kernels | None = None,
+) -> list[Statistics]:
     """The statistics of the stored and of the effective values. `counts` are the tensor's, if they are known."""
     question = question or Question()
     channels = question.channels or Channels(1, max(tensor.numel, 1))
     if counts is None:
-        counts = count_tensor(tensor, question.scale, channels)
+        counts = count_tensor(tensor, question.scale, channels, kernels=kernels)
     noise = measure_noise(tensor, counts, question.scale, channels)
     look_inside = counts.cuts is not None and (question.exact_quantiles or tensor.numel <= ALL)
     measured = Measured(

@@ -48,14 +48,11 @@ def hazards_of(scaled: Scaled, noise: Mapping[str, Noise]) -> dict[str, Hazard]:
     """The hazards of storing the values in each format. `noise` has the measured errors by format."""
     found = {}
     count = max(scaled.counts.count, 1)
-    tiny, bounds = _bounds(scaled)
-    reached = scaled.at_least(bounds)
-    places = {bound: int(reached[place]) for place, bound in enumerate(bounds)}
+    dtype = np.dtype(scaled.counts.layout.float_type)
+    nonzero = int(scaled.at_least(np.array([np.finfo(dtype).smallest_subnormal]))[0])
     for form in FORMATS:
-        kept, normal, overflow = form.bounds(np.dtype(scaled.counts.layout.float_type))
-        flushed = places[tiny] - places[kept]
-        subnormal = places[kept] - places[normal]
-        over = places[overflow]
+        kept, normal, over = scaled.at_least(np.array(form.bounds(dtype))).tolist()
+        flushed, subnormal = nonzero - kept, kept - normal
         snr = None if over or form.name not in noise else noise[form.name].snr_db
         found[form.name] = Hazard(over, over / count, flushed, flushed / count, subnormal, subnormal / count, snr)
     return found
@@ -66,10 +63,3 @@ def accumulation_of(abs_max: float | None, terms: int | None) -> Accumulation | 
     if abs_max is None or not terms or not math.isfinite(abs_max * terms):
         return None
     return Accumulation(abs_max * terms, abs_max * terms > FP16_LARGEST)
-
-
-def _bounds(scaled: Scaled) -> tuple[float, np.ndarray]:
-    """The least non-zero magnitude, and with it all limits of all formats, ascending."""
-    dtype = np.dtype(scaled.counts.layout.float_type)
-    tiny = float(np.finfo(dtype).smallest_subnormal)
-    return tiny, np.unique([tiny, *(bound for form in FORMATS for bound in form.bounds(dtype))])

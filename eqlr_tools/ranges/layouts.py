@@ -12,7 +12,7 @@ one pattern t, found by bisection: no count needs the products themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -85,20 +85,27 @@ class Cuts:
     edges: NDArray[Any]
     flags: NDArray[np.bool_]
 
+    def __reduce__(self) -> tuple[Any, tuple[Layout, float]]:
+        """Between processes only what the cuts follow from is sent."""
+        return cuts_for, (self.layout, self.scale)
+
     def count(self, magnitudes: NDArray[Any]) -> NDArray[np.int64]:
         """How many of the magnitudes, all in watched bins, lie between each edge and the next."""
         places = np.searchsorted(self.edges, magnitudes, side="right") - 1
         return np.bincount(places, minlength=len(self.edges)).astype(np.int64)
 
 
+@cache
 def bounds_of(layout: Layout) -> NDArray[np.float64]:
     """Every magnitude that a report counts from: all powers of two, the limits of all formats, and infinity."""
     limits = [bound for form in FORMATS for bound in form.bounds(np.dtype(layout.float_type))]
     return np.unique(np.concatenate([layout.binade_edges, limits, [np.inf]]))
 
 
-def first_reaching(layout: Layout, scale: float, bounds: NDArray[np.float64]) -> NDArray[Any]:
-    """For each bound the least pattern whose value times `scale` is at least the bound (infinity's, if none is)."""
+@lru_cache(maxsize=256)
+def first_reaching(layout: Layout, scale: float) -> NDArray[Any]:
+    """For each of `bounds_of` the least pattern whose value times `scale` reaches it (infinity's, if none does)."""
+    bounds = bounds_of(layout)
     low = np.zeros(len(bounds), dtype=layout.bits_type)
     high = np.full(len(bounds), layout.infinity, dtype=layout.bits_type)
     for _ in range(layout.bits - 1):
@@ -112,8 +119,7 @@ def first_reaching(layout: Layout, scale: float, bounds: NDArray[np.float64]) ->
 @lru_cache(maxsize=256)
 def cuts_for(layout: Layout, scale: float) -> Cuts:
     """The cuts that the report of a tensor with this constant needs, stored and effective."""
-    bounds = bounds_of(layout)
-    patterns = np.union1d(first_reaching(layout, 1.0, bounds), first_reaching(layout, scale, bounds))
+    patterns = np.union1d(first_reaching(layout, 1.0), first_reaching(layout, scale))
     low_bits = layout.bits_type((1 << layout.shift) - 1)
     inside = patterns[(patterns & low_bits) != 0]
     bins = np.unique(inside >> layout.bits_type(layout.shift)).astype(np.intp)

@@ -16,8 +16,8 @@ import numpy as np
 
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
-from eqlr_tools.ranges.counting import Counts, pattern_values, wide_bits
-from eqlr_tools.ranges.formats import FORMATS, Format
+from eqlr_tools.ranges.counting import ROW, Counts, pattern_values, wide_bits
+from eqlr_tools.ranges.formats import FORMATS
 from eqlr_tools.ranges.scaled import Scaled
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ALL = 1 << 20
 SAMPLE = 1 << 18
-_RUN = 1 << 14
+_RUN = 1 << 15
 _INT8_LARGEST = 127
 
 
@@ -112,47 +112,61 @@ class _Meter:
 
     def add(self, values: NDArray[Any], first: int) -> None:
         if self._formats:
-            self._add_formats(self.stored, values, self._largest)
+            _add_formats(self.stored, values, self._largest)
             if self._scale != 1.0:
                 products = self._layout.scaled(values, self._scale)
-                self._add_formats(self.effective, products, Scaled(self._counts, self._scale).product(self._largest))
+                _add_formats(self.effective, products, Scaled(self._counts, self._scale).product(self._largest))
             else:
                 self.effective = self.stored
         if self._largest > 0:
             wide = np.ldexp(values.astype(np.float64), self._unit)
-            step = _INT8_LARGEST / math.ldexp(self._largest, self._unit)
-            self.per_tensor += _int8_noise(wide, step)
-            self.per_channel += _int8_noise(wide, self._steps[self._channels.of(first, values.size)])
+            signal = sum_of_squares(wide)
+            steps = np.full(1, _INT8_LARGEST / math.ldexp(self._largest, self._unit))
+            self.per_tensor += Noise(signal, _int8_error(wide, steps))
+            self.per_channel += Noise(signal, _int8_error(wide, self._steps[self._channels.of(first, values.size)]))
 
     def add_products(self) -> None:
         """Measure 8- and 16-bit floats from their histogram."""
         for noises, scale in ((self.stored, 1.0), (self.effective, self._scale)):
             products, times = Scaled(self._counts, scale).products
             largest = float(np.abs(products).max(initial=0.0))
-            for form in FORMATS:
-                noises[form.name] += _noise(form, products.astype(np.float32), largest, times)
-
-    def _add_formats(self, noises: dict[str, Noise], values: NDArray[Any], largest: float) -> None:
-        for form in self._formats:
-            noises[form.name] += _noise(form, values, abs(largest))
+            _add_formats(noises, products.astype(np.float32), largest, np.sqrt(times.astype(np.float64)))
 
 
-def _noise(form: Format, values: NDArray[Any], largest: float, times: NDArray[Any] | None = None) -> Noise:
-    """The noise of one block; none is measured where something overflows."""
-    if not largest < form.bounds(values.dtype)[2]:
-        return Noise()
-    unit = -math.frexp(largest)[1] if values.dtype == np.float64 else 0
-    errors = form.rounding_errors(values).astype(np.float64)
-    signal = values.astype(np.float64)
+def sum_of_squares(values: NDArray[np.float64]) -> float:
+    """In dot products too short for BLAS to start threads for."""
+    whole = values.size // ROW * ROW
+    rows, rest = values[:whole].reshape(-1, ROW), values[whole:]
+    return float(np.vecdot(rows, rows).sum() + np.dot(rest, rest))
+
+
+def _add_formats(
+    noises: dict[str, Noise], values: NDArray[Any], largest: float, weights: NDArray[np.float64] | None = None
+) -> None:
+    """Add the noise of one block in every format; none is measured where something overflows.
+
+    Values that stand for several equal ones come with the square root of their number.
+    """
+    largest = abs(largest)
+    unit = -math.frexp(largest)[1] if values.dtype == np.float64 and math.isfinite(largest) else 0
+    signal = _energy(values, unit, weights)
+    for form in FORMATS:
+        if largest < form.bounds(values.dtype)[2]:
+            noises[form.name] += Noise(signal, _energy(form.rounding_errors(values), unit, weights))
+
+
+def _energy(values: NDArray[Any], unit: int, weights: NDArray[np.float64] | None) -> float:
+    wide = values.astype(np.float64)
     if unit:
-        errors, signal = np.ldexp(errors, unit), np.ldexp(signal, unit)
-    weights = 1.0 if times is None else times
-    return Noise(float(np.sum(signal * signal * weights)), float(np.sum(errors * errors * weights)))
+        np.ldexp(wide, unit, out=wide)
+    if weights is not None:
+        wide *= weights
+    return sum_of_squares(wide)
 
 
-def _int8_noise(values: NDArray[np.float64], steps: Any) -> Noise:
-    """The noise of rounding to whole steps, of which there are `steps` in a unit: one number, or one per value."""
-    counted = values * steps
-    errors = counted - np.rint(counted)
-    errors = np.divide(errors, steps, out=np.zeros_like(errors), where=np.greater(steps, 0))
-    return Noise(float(np.dot(values, values)), float(np.dot(errors, errors)))
+def _int8_error(values: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
+    """The squared error of rounding to whole steps, of which there are `steps` in a unit; channels of 0 have none."""
+    errors = values * steps
+    errors -= np.rint(errors)
+    errors /= np.where(steps > 0, steps, 1.0)
+    return sum_of_squares(errors)

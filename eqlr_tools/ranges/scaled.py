@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eqlr_tools.ranges.counting import Counts, pattern_values
-from eqlr_tools.ranges.layouts import first_reaching
+from eqlr_tools.ranges.layouts import bounds_of, first_reaching
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,21 +35,27 @@ class Scaled:
         return float(layout.scaled(np.array([value], dtype=layout.float_type), self.scale)[0])
 
     def at_least(self, bounds: NDArray[np.float64]) -> NDArray[np.int64]:
-        """How many finite stored values have an effective magnitude of at least each of the ascending bounds."""
-        if self.counts.cuts is None:
+        """How many finite stored values have an effective magnitude of at least each of some of `bounds_of`."""
+        counted: NDArray[np.int64] = self._reached[np.searchsorted(bounds_of(self.counts.layout), bounds)]
+        return counted
+
+    @cached_property
+    def _reached(self) -> NDArray[np.int64]:
+        """For all of `bounds_of`."""
+        layout, cuts = self.counts.layout, self.counts.cuts
+        if cuts is None:
             values, times = self.products
             magnitudes = np.abs(values)
-            order = np.argsort(magnitudes, kind="stable")
+            order = np.argsort(magnitudes)
             below = np.concatenate([[0], np.cumsum(times[order])])
-            return self.counts.finite - below[np.searchsorted(magnitudes[order], bounds, side="left")]
-        layout, cuts = self.counts.layout, self.counts.cuts
-        patterns = first_reaching(layout, abs(self.scale), bounds)
+            return self.counts.finite - below[np.searchsorted(magnitudes[order], bounds_of(layout), side="left")]
+        patterns = first_reaching(layout, abs(self.scale))
         bins = (patterns >> layout.bits_type(layout.shift)).astype(np.intp)
-        histogram = self.counts.histogram[:0x8000] + self.counts.histogram[0x8000:]
         top = layout.infinity >> layout.shift
-        above = np.concatenate([np.cumsum(histogram[:top][::-1])[::-1], [0, 0]])
+        histogram = self.counts.histogram[:top] + self.counts.histogram[0x8000 : 0x8000 + top]
+        above = np.concatenate([np.cumsum(histogram[::-1])[::-1], [0, 0]])
         inside = (patterns & layout.bits_type((1 << layout.shift) - 1)) != 0
-        # Within a watched bin, the edges at or above the pattern, up to the next bin.
+        # In the bin of a pattern count from its edge on, up to the first edge of the next watched bin.
         watched_above = np.concatenate([np.cumsum(self.counts.watched[::-1])[::-1], [0]])
         here = np.searchsorted(cuts.edges, patterns, side="left")
         next_bin = (bins + 1).astype(layout.bits_type) << layout.bits_type(layout.shift)
@@ -77,7 +84,8 @@ class Scaled:
         rank, between = quantile_rank(share if self.scale >= 0 else round(1 - share, 12), finite)
         low = self._ranked(rank, exact)
         high = self._ranked(rank + 1, exact) if between else low
-        return low if low == high else low * (1 - between) + high * between
+        gap = high - low
+        return low + gap * between if math.isfinite(gap) else low * (1 - between) + high * between
 
     def _ranked(self, rank: int, exact: OrderStatistics | None) -> float:
         if self.counts.cuts is None:
@@ -102,17 +110,10 @@ def bin_of_rank(counts: Counts, rank: int) -> tuple[int, int, int]:
 
     Negative bins come first, from the largest magnitude down; inside one the values descend in magnitude.
     """
-    order, cumulative = _ordered_bins(counts)
+    order, cumulative = counts.ascending
     position = int(np.searchsorted(cumulative, rank, side="right"))
     before = int(cumulative[position - 1]) if position else 0
     return int(order[position]), rank - before, int(cumulative[position]) - before
-
-
-def _ordered_bins(counts: Counts) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    layout = counts.layout
-    top = layout.infinity >> layout.shift
-    order = np.concatenate([np.arange(0x8000 + top - 1, 0x7FFF, -1), np.arange(top)])
-    return order, np.cumsum(counts.histogram[order])
 
 
 def _bin_limits(counts: Counts, place: int) -> tuple[float, float]:

@@ -1,0 +1,55 @@
+"""Ctrl-C during a long audit: exit code 130, a sentence, no process and no file left."""
+
+from __future__ import annotations
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+def _large_file(path: Path, megabytes: int) -> None:
+    """A safetensors file of one sparse tensor: large to read, nothing on the disk."""
+    rows = megabytes << 8
+    header = f'{{"layer.weight":{{"dtype":"F32","shape":[{rows},1024],"data_offsets":[0,{rows * 4096}]}}}}'.encode()
+    header += b" " * (-len(header) % 8)
+    with open(path, "wb") as file:
+        file.write(np.uint64(len(header)).tobytes() + header)
+        file.truncate(8 + len(header) + rows * 4096)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_ctrl_c_ends_cleanly(tmp_path: Path, jobs: int) -> None:
+    path = tmp_path / "large.safetensors"
+    _large_file(path, 4000)
+    terminal, child_end = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "eqlr_tools", "audit", path, "--jobs", str(jobs), "-o", tmp_path / "out.txt"],
+        stdout=subprocess.PIPE,
+        stderr=child_end,
+        start_new_session=True,
+        env={**os.environ, "TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    os.close(child_end)
+    shown = b""
+    while b"GB" not in shown:
+        shown += os.read(terminal, 4096)
+    time.sleep(0.2)
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        while True:
+            shown += os.read(terminal, 4096)
+    except OSError:  # The terminal is closed when its last process has gone.
+        pass
+    assert process.wait(timeout=20) == 130
+    assert b"interrupted" in shown
+    assert b"Traceback" not in shown
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
