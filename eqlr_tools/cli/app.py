@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from eqlr_tools import __version__
-from eqlr_tools.cli import audit, bake, convert, equalize, explain, export, families, sample, scan, verify
+from eqlr_tools.cli import audit, bake, convert, diff, equalize, explain, export, families, sample, scan, verify
 from eqlr_tools.cli.failures import INTERRUPTED, report_failure
 
 app = typer.Typer(
@@ -55,7 +55,7 @@ def _root(
             add_families(path)
 
 
-for _module in (scan, explain, audit, bake, equalize, convert, verify, export, sample, families):
+for _module in (scan, explain, audit, bake, equalize, convert, verify, diff, export, sample, families):
     _module.register(app)
 
 

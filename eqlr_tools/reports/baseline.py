@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -98,23 +98,26 @@ def compare(
     name: str | None = None,
     wanted: Callable[[str, str], bool] = lambda network, layer: True,
 ) -> Comparison:
-    """Pair the layers of an audit with those of the baseline that are `wanted`, by file, network and layer."""
+    """Pair the layers of an audit with those of the baseline that are `wanted`, by file, network and layer.
+
+    A layer whose name changed, as baking may do, is paired by the name of its weight.
+    """
     if baseline is None:
         return Comparison(list(_sites(content)))
     partners = _partners(content, baseline)
-    earlier = {_key(site): site for site in _sites(baseline) if wanted(site.network["name"], site.layer["layer"])}
+    earlier = [site for site in _sites(baseline) if wanted(site.network["name"], site.layer["layer"])]
+    by_key = {key: site for site in earlier for key in (_key(site, "weight"), _key(site, "layer"))}
     sites, new, seen = [], [], set()
     for site in _sites(content):
-        key = (partners.get(site.path), *_key(site)[1:])
-        then = earlier.get(key)  # type: ignore[arg-type]
+        moved = replace(site, path=partners.get(site.path, ""))
+        then = by_key.get(_key(moved, "layer")) or by_key.get(_key(moved, "weight"))
         if then is None:
             new.append(site)
             sites.append(site)
-            continue
-        seen.add(_key(then))
-        sites.append(Site(site.path, site.network, site.layer, then.network, then.layer))
-    missing = [site for key, site in earlier.items() if key not in seen]
-    return Comparison(sites, new, missing, name)
+        else:
+            seen.add(id(then))
+            sites.append(replace(site, then_network=then.network, then_layer=then.layer))
+    return Comparison(sites, new, [site for site in earlier if id(site) not in seen], name)
 
 
 def _sites(content: Json) -> Iterator[Site]:
@@ -124,8 +127,9 @@ def _sites(content: Json) -> Iterator[Site]:
                 yield Site(file["path"], network, layer)
 
 
-def _key(site: Site) -> tuple[str, str, str]:
-    return site.path, site.network["name"], site.layer["layer"]
+def _key(site: Site, kind: str) -> tuple[str, str, str, str]:
+    """The place of a layer, by its own name or by that of its weight."""
+    return site.path, site.network["name"], kind, str(site.layer.get(kind))
 
 
 def _partners(content: Json, baseline: Json) -> dict[str, str]:
