@@ -19,7 +19,11 @@ def families(
     force: options.Force = False,
     debug: options.Debug = False,
 ) -> None:
-    """List the families: code lineages whose constants eqlr knows, and layouts that it knows to be plain."""
+    """List the families: code lineages whose constants eqlr knows, and layouts that it knows to be plain.
+
+    Every family is read. `bake` makes its weights plain, `convert` goes from its layout or to it, `export` writes
+    its generator as an ONNX graph.
+    """
     from eqlr_tools.cli.sink import emit
     from eqlr_tools.families.registry import FAMILIES
     from eqlr_tools.reports.families import families_report

@@ -44,6 +44,11 @@ class Choices:
     clamp: float | None = None
 
 
+def exported_architectures() -> frozenset[tuple[str, str]]:
+    """The (architecture, role) pairs that have a graph."""
+    return frozenset(_MAKERS)
+
+
 def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -> Subject:
     """The network to export. Raises UsageError if there is none, AmbiguousError if it is not clear which."""
     recognitions = recognise_all(checkpoint, selection)

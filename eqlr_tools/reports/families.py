@@ -5,30 +5,68 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from eqlr_tools.families.family import Family
+from eqlr_tools.onnx_export.subject import exported_architectures
 from eqlr_tools.reports.report import Column, Report, Table
 
 _COLUMNS = [
     Column("family", right=False),
     Column("architecture", 2, right=False),
+    Column("read as", 1, right=False),
     Column("bake", 1, right=False),
+    Column("convert", 1, right=False),
+    Column("export", 2, right=False),
     Column("upstream", 3, right=False),
     Column("what it is", 4, right=False),
 ]
 
 
 def families_report(families: Sequence[Family]) -> Report:
-    """A row per family."""
-    rows = [[f.id, f.architecture, "yes" if f.equalized else "refused", f.upstream, f.title] for f in families]
-    content = {
-        "families": [
-            {
-                "id": f.id,
-                "title": f.title,
-                "architecture": f.architecture,
-                "upstream": f.upstream,
-                "equalized": f.equalized,
-            }
-            for f in families
+    """A row per family: what is read of it, what is written, what is exported."""
+    return Report("eqlr.families/1", {"families": [_entry(f) for f in families]}, [Table(_COLUMNS, _rows(families))])
+
+
+def _rows(families: Sequence[Family]) -> list[list[str | int | float | bool | None]]:
+    return [
+        [
+            f.id,
+            f.architecture,
+            "equalized" if f.equalized else "plain",
+            "yes" if f.equalized else "refused",
+            _directions(f),
+            "ONNX" if _exported(f) else None,
+            f.upstream,
+            f.title,
         ]
+        for f in families
+    ]
+
+
+def _entry(family: Family) -> dict[str, object]:
+    return {
+        "id": family.id,
+        "title": family.title,
+        "architecture": family.architecture,
+        "upstream": family.upstream,
+        "equalized": family.equalized,
+        "baked": family.equalized,
+        "converted_from": bool(family.namings),
+        "converted_to": _is_written(family),
+        "exported": _exported(family),
+        "load_back": family.load_back,
     }
-    return Report("eqlr.families/1", content, [Table(_COLUMNS, rows)])
+
+
+def _directions(family: Family) -> str | None:
+    if not family.namings:
+        return None
+    return "from, to" if _is_written(family) else "from"
+
+
+def _is_written(family: Family) -> bool:
+    return any(not naming.reads_only for naming in family.namings)
+
+
+def _exported(family: Family) -> bool:
+    """The first naming of a role is the family's own architecture, which is the one that gets exported."""
+    own = family.namings[:1]
+    return any((naming.architecture, naming.role) in exported_architectures() for naming in own)
