@@ -123,6 +123,8 @@ def tf_generator(depth: Depth) -> Iterator[Slot]:
     for i in range(depth.mapping_layers):
         yield from _tf_dense(f"mapping.fc{i}", f"G_mapping/Dense{i}")
     yield Slot("mapping.w_avg", "dlatent_avg", optional=True)
+    for holder in ("", "G_synthesis/"):
+        yield Slot("lod", f"{holder}lod", optional=True, read_only=True)
     yield Slot("synthesis.const", "G_synthesis/4x4/Const/const", "1 c h w -> c h w")
     for index, resolution in enumerate((4, *depth.blocks)):
         block, stored = f"synthesis.b{resolution}", f"G_synthesis/{resolution}x{resolution}"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def implied_parameter(name: str) -> NDArray | None:
     """The value that the absence of a canonical parameter means, if it means one."""
-    if name.endswith(".noise_strength"):
+    if name.endswith(".noise_strength") or name == "lod":
         return np.zeros(())
     return FIR if name == "fir" else None
 
