@@ -22,8 +22,11 @@ __all__ = ["FAMILIES", "UNDECIDED", "NetworkView", "Recognition", "family_named"
 UNDECIDED = "undecided"
 """What a network is called while the question about it is open: neither plain nor of a family."""
 
-_BAKED_BELOW = 0.35
+_BAKED_BELOW = 0.75
 """Median rms * lr_multiplier under which a network is suspected to be baked: N(0, 1) and training keep it near 1."""
+
+_FAR = 4.0
+"""Octaves after which a layer is just far off: one that training has all but switched off must not decide alone."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +170,8 @@ def _looks_baked(view: NetworkView, layers: list[Layer]) -> str:
     if not ratios:
         return ""
     stored = statistics.median(ratio for ratio, _ in ratios)
-    baked = statistics.median(ratio for _, ratio in ratios)
-    if stored < _BAKED_BELOW and abs(math.log2(baked)) < abs(math.log2(stored)):
+    from_stored = statistics.mean(min(abs(math.log2(ratio)), _FAR) for ratio, _ in ratios)
+    from_baked = statistics.mean(min(abs(math.log2(ratio)), _FAR) for _, ratio in ratios)
+    if stored < _BAKED_BELOW and from_baked < from_stored:
         return f"its weights look baked already (median rms {stored:.3g}; equalized weights are stored near 1)"
     return ""

@@ -1,0 +1,707 @@
+"""Small networks of every family that no shared oracle covers, built from the facts with the constants written out.
+
+A builder makes the state dict of a family under its names, and beside each scaled tensor the constant that the original
+code applies. The constants are computed here from channels and kernel sizes, not from shapes and patterns: this is the
+second opinion that the families' rules are checked against.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SQRT2 = math.sqrt(2.0)
+Array = NDArray[np.float32]
+
+
+@dataclass
+class Built:
+    """Tensors by name, the constant of each scaled one, and the baked names of those that change their name."""
+
+    tensors: dict[str, Array] = field(default_factory=dict)
+    constants: dict[str, float] = field(default_factory=dict)
+    baked: dict[str, str] = field(default_factory=dict)
+    dropped: set[str] = field(default_factory=set)
+
+    def put(self, name: str, *shape: int, std: float = 1.0, mean: float = 0.0) -> None:
+        """A tensor that nothing scales at run time."""
+        rng = np.random.default_rng(zlib.crc32(name.encode()))
+        self.tensors[name] = np.asarray(rng.standard_normal(shape) * std + mean, dtype=np.float32)
+
+    def scaled(self, name: str, shape: tuple[int, ...], constant: float, lr: float = 1.0, baked: str = "") -> None:
+        """A stored weight or bias: N(0, 1 / lr), drifted as training would, and multiplied by `constant`."""
+        drift = (0.6, 0.8, 1.0, 1.4, 1.9)[len(self.constants) % 5]
+        self.put(name, *shape, std=drift / lr)
+        self.constants[name] = constant
+        if baked:
+            self.baked[name] = baked
+
+    def linear(self, path: str, i: int, o: int, gain: float = 1.0, lr: float = 1.0, bias: str = "") -> None:
+        """torch layout, the bias multiplied by lr."""
+        self.scaled(f"{path}.weight", (o, i), gain * lr / math.sqrt(i), lr)
+        self._bias(bias or f"{path}.bias", o, lr)
+
+    def conv(self, path: str, i: int, o: int, k: int, gain: float = 1.0, bias: str | None = "") -> None:
+        self.scaled(f"{path}.weight", (o, i, k, k), gain / math.sqrt(i * k * k))
+        if bias is not None:
+            self.put(bias or f"{path}.bias", o)
+
+    def modulated(self, path: str, i: int, o: int, k: int, w: int, style: str = "modulation") -> None:
+        """rosinality's 5-D weight, its style linear with a bias near 1."""
+        self.scaled(f"{path}.weight", (1, o, i, k, k), 1 / math.sqrt(i * k * k))
+        self.scaled(f"{path}.{style}.weight", (i, w), 1 / math.sqrt(w))
+        self.put(f"{path}.{style}.bias", i, mean=1.0, std=0.1)
+
+    def _bias(self, name: str, size: int, lr: float) -> None:
+        if lr == 1:
+            self.put(name, size)
+        else:
+            self.scaled(name, (size,), lr, lr)
+
+
+def rosinality_generator(prefix: str = "", w: int = 16, lr: float = 0.01) -> Built:
+    net = Built()
+    for n in (1, 2, 3):
+        net.linear(f"{prefix}style.{n}", w, w, lr=lr)
+    net.put(f"{prefix}input.input", 1, 12, 4, 4)
+    for path, i, o in (("conv1", 12, 12), ("convs.0", 12, 8), ("convs.1", 8, 8)):
+        net.modulated(f"{prefix}{path}.conv", i, o, 3, w)
+        net.put(f"{prefix}{path}.noise.weight", 1)
+        net.put(f"{prefix}{path}.activate.bias", o)
+    for path, i in (("to_rgb1", 12), ("to_rgbs.0", 8)):
+        net.modulated(f"{prefix}{path}.conv", i, 3, 1, w)
+        net.put(f"{prefix}{path}.bias", 1, 3, 1, 1)
+    net.put(f"{prefix}convs.0.conv.blur.kernel", 4, 4)
+    return net
+
+
+def joined(*parts: Built) -> Built:
+    whole = Built()
+    for part in parts:
+        whole.tensors |= part.tensors
+        whole.constants |= part.constants
+        whole.baked |= part.baked
+        whole.dropped |= part.dropped
+    return whole
+
+
+def psp() -> Built:
+    net = Built()
+    net.put("encoder.input_layer.0.weight", 8, 3, 3, 3, std=0.1)
+    net.put("encoder.styles.0.convs.0.weight", 8, 8, 3, 3, std=0.1)
+    net.put("encoder.styles.0.convs.0.bias", 8)
+    for n in (0, 1):
+        net.linear(f"encoder.styles.{n}.linear", 16, 16)
+    return joined(net, rosinality_generator("decoder."))
+
+
+def dualstylegan() -> Built:
+    net = Built()
+    net.linear("style.1", 16, 16, lr=0.01)
+    net.conv("res.0.conv.0", 12, 12, 3, bias="res.0.conv.1.bias")
+    net.conv("res.0.conv2.0", 12, 12, 3, bias="res.0.conv2.1.bias")
+    net.put("res.0.norm.style.weight", 24, 16, std=0.1)
+    net.put("res.0.norm.style.bias", 24)
+    net.linear("res.7.0", 16, 16)
+    return joined(net, rosinality_generator("generator."))
+
+
+def gpen() -> Built:
+    net = Built()
+    net.conv("ecd0.0.0", 3, 8, 1, bias="ecd0.0.1.bias")
+    net.put("ecd1.0.0.kernel", 4, 4)
+    net.conv("ecd1.0.1", 8, 12, 3, bias="ecd1.0.2.bias")
+    net.linear("final_linear.0", 192, 16)
+    return joined(net, rosinality_generator("generator."))
+
+
+def lia() -> Built:
+    net = Built()
+    net.conv("enc.net_app.convs.0.0", 3, 8, 1, bias="enc.net_app.convs.0.1.bias")
+    net.linear("enc.fc.0", 16, 16)
+    net.put("dec.direction.weight", 16, 6)
+    net.put("dec.input.input", 1, 12, 4, 4)
+    net.modulated("dec.conv1.conv", 12, 12, 3, 16)
+    net.put("dec.conv1.activate.bias", 1, 12, 1, 1)
+    net.conv("dec.to_rgbs.0.conv.0", 12, 3, 1, bias="dec.to_rgbs.0.conv.1.bias")
+    net.modulated("dec.to_flows.0.conv", 12, 3, 1, 16)
+    return net
+
+
+def cips() -> Built:
+    net = Built()
+    net.linear("style.1", 16, 16, lr=0.01)
+    net.put("lff.ffm.conv.weight", 12, 2, 1, 1, std=0.1)
+    for path in ("conv1", "linears.0", "linears.1"):
+        net.modulated(f"{path}.conv", 12, 12, 1, 16)
+        net.put(f"{path}.activate.bias", 12)
+    net.modulated("to_rgbs.0.conv", 12, 3, 1, 16)
+    return net
+
+
+def styleswin() -> Built:
+    net = Built()
+    for n in (1, 2):
+        net.linear(f"style.{n}", 16, 16, lr=0.01)
+    net.put("input.input", 1, 24, 4, 4)
+    block = "layers.0.blocks.0"
+    for norm in ("norm1", "norm2"):
+        net.linear(f"{block}.{norm}.style", 16, 48)
+    for part, o, i in (("qkv", 72, 24), ("proj", 24, 24), ("mlp.fc1", 96, 24), ("mlp.fc2", 24, 96)):
+        net.put(f"{block}.{part}.weight", o, i, std=0.02)
+        net.put(f"{block}.{part}.bias", o)
+    net.put("layers.0.upsample.reduction.weight", 12, 24, std=0.02)
+    net.put("to_rgbs.0.conv.weight", 3, 12, 1, 1, std=0.02)
+    return net
+
+
+def wavelet_discriminator() -> Built:
+    net = Built()
+    net.put("dwt.ll", 2, 2)
+    net.conv("from_rgbs.0.conv.0", 12, 8, 1, bias="from_rgbs.0.conv.1.bias")
+    net.conv("convs.0.conv1.0", 8, 8, 3, bias="convs.0.conv1.1.bias")
+    net.put("convs.0.conv2.0.kernel", 4, 4)
+    net.conv("convs.0.conv2.1", 8, 12, 3, bias="convs.0.conv2.2.bias")
+    net.conv("final_conv.0", 13, 12, 3, bias="final_conv.1.bias")
+    net.linear("final_linear.0", 192, 12)
+    net.linear("final_linear.1", 12, 1)
+    return net
+
+
+def swapping() -> Built:
+    net = Built()
+    net.conv("E.FromRGB.Conv", 3, 8, 1, bias="E.FromRGB.Act.bias")
+    net.conv("E.Down.ResBlock0.conv1.Conv", 8, 8, 3, bias="E.Down.ResBlock0.conv1.Act.bias")
+    net.linear("E.ToGlobalCode.0", 8, 16)
+    net.modulated("G.HeadResnetBlock0.conv1.conv", 8, 8, 3, 16)
+    net.modulated("G.ToRGB.conv", 8, 3, 1, 16)
+    net.conv("D.stylegan2_D.convs.0.Conv", 3, 8, 1, bias="D.stylegan2_D.convs.0.Act.bias")
+    return net
+
+
+def mobilestylegan() -> Built:
+    net = Built()
+    net.linear("mapping_net.layers.1", 16, 16, lr=0.01)
+    path = "student.conv1.conv"
+    net.put(f"{path}.style_inv", 1, 1, 12, 1, 1)
+    net.scaled(f"{path}.weight", (12, 12, 3, 3), 1 / math.sqrt(12 * 9))
+    net.put(f"{path}.modulation.weight", 12, 16, std=0.1)
+    net.put(f"{path}.modulation.bias", 12)
+    path = "student.layers.0.conv1.conv"
+    net.put(f"{path}.weight_dw", 3, 1, 3, 3)
+    net.scaled(f"{path}.weight_permute", (8, 3, 1, 1), 1 / math.sqrt(3 * 9))
+    net.put(f"{path}.modulation.weight", 3, 16, std=0.1)
+    net.put(f"{path}.modulation.bias", 3)
+    return net
+
+
+def ada_generator(lr: float = 0.01, prefix: str = "", labels: bool = True) -> Built:
+    net = Built()
+    if labels:
+        net.linear(f"{prefix}mapping.embed", 5, 16)
+    for n in (0, 1):
+        net.linear(f"{prefix}mapping.fc{n}", 32 if labels and n == 0 else 16, 16, lr=lr)
+    net.put(f"{prefix}mapping.w_avg", 16)
+    net.put(f"{prefix}synthesis.b4.const", 12, 4, 4)
+    for path, i, o in (("b4.conv1", 12, 12), ("b8.conv0", 12, 8), ("b8.conv1", 8, 8)):
+        layer = f"{prefix}synthesis.{path}"
+        net.put(f"{layer}.weight", o, i, 3, 3)
+        net.put(f"{layer}.bias", o)
+        net.put(f"{layer}.resample_filter", 4, 4)
+        net.linear(f"{layer}.affine", 16, i)
+    net.conv(f"{prefix}synthesis.b8.skip", 12, 8, 1, bias=None)
+    for block, i in (("b4", 12), ("b8", 8)):
+        net.conv(f"{prefix}synthesis.{block}.torgb", i, 3, 1)
+        net.linear(f"{prefix}synthesis.{block}.torgb.affine", 16, i)
+    return net
+
+
+def ada_discriminator() -> Built:
+    net = Built()
+    net.linear("mapping.embed", 5, 16)
+    net.linear("mapping.fc0", 16, 16, lr=0.1)
+    net.conv("b8.fromrgb", 3, 8, 1)
+    net.put("b8.fromrgb.resample_filter", 4, 4)
+    net.conv("b8.conv0", 8, 8, 3)
+    net.conv("b8.conv1", 8, 12, 3)
+    net.conv("b8.skip", 8, 12, 1, bias=None)
+    net.conv("b4.conv", 13, 12, 3)
+    net.linear("b4.fc", 192, 12)
+    net.linear("b4.out", 12, 16)
+    return net
+
+
+def eg3d() -> Built:
+    net = Built()
+    for n in (0, 2):
+        net.linear(f"decoder.net.{n}", 16, 16)
+    net.put("superresolution.block0.resample_filter", 4, 4)
+    net.put("superresolution.block0.conv0.weight", 8, 12, 3, 3)
+    net.put("superresolution.block0.conv0.bias", 8)
+    net.linear("superresolution.block0.conv0.affine", 16, 12)
+    net.conv("superresolution.block0.torgb", 8, 3, 1)
+    net.linear("superresolution.block0.torgb.affine", 16, 8)
+    return joined(net, ada_generator(prefix="backbone."))
+
+
+def mat() -> Built:
+    net = Built()
+    net.linear("mapping.fc0", 16, 16, lr=0.01)
+    net.put("mapping.w_avg", 16)
+    net.put("synthesis.b8.conv0.resample_filter", 4, 4)
+    net.scaled("synthesis.b8.conv0.weight", (1, 8, 12, 3, 3), 1 / math.sqrt(12 * 9))
+    net.put("synthesis.b8.conv0.bias", 8)
+    net.linear("synthesis.b8.conv0.affine", 16, 12)
+    return net
+
+
+def stylegan3_r() -> Built:
+    net = Built()
+    net.linear("mapping.fc0", 16, 16, lr=0.01)
+    net.put("mapping.w_avg", 16)
+    net.scaled("synthesis.input.weight", (10, 10), 1 / math.sqrt(10))
+    net.put("synthesis.input.freqs", 10, 2)
+    net.linear("synthesis.input.affine", 16, 4)
+    net.put("synthesis.L0_36_10.magnitude_ema")
+    net.put("synthesis.L0_36_10.weight", 10, 10, 1, 1)
+    net.put("synthesis.L0_36_10.up_filter", 12)
+    net.put("synthesis.L0_36_10.bias", 10)
+    net.linear("synthesis.L0_36_10.affine", 16, 10)
+    net.put("synthesis.L1_32_3.magnitude_ema")
+    net.conv("synthesis.L1_32_3", 10, 3, 1)
+    net.linear("synthesis.L1_32_3.affine", 16, 10)
+    return net
+
+
+def _tf(net: Built, path: str, shape: tuple[int, ...], fan: int, gain: float = 1.0, lr: float = 1.0) -> None:
+    net.scaled(f"{path}/weight", shape, gain * lr / math.sqrt(fan), lr)
+    size = shape[-2] if path.endswith("Conv0_up") and "mod" not in net.dropped else shape[-1]
+    net._bias(f"{path}/bias", size, lr)
+
+
+def progan_tf() -> Built:
+    net = Built()
+    net.put("lod")
+    _tf(net, "4x4/Dense", (16, 192), 16, SQRT2 / 4)
+    _tf(net, "4x4/Conv", (3, 3, 12, 12), 108, SQRT2)
+    _tf(net, "8x8/Conv0_up", (3, 3, 8, 12), 108, SQRT2)
+    _tf(net, "8x8/Conv1", (3, 3, 8, 8), 72, SQRT2)
+    _tf(net, "ToRGB_lod0", (1, 1, 8, 3), 8)
+    return net
+
+
+def progan_tf_discriminator() -> Built:
+    net = Built()
+    net.put("lod")
+    _tf(net, "FromRGB_lod0", (1, 1, 3, 8), 3, SQRT2)
+    _tf(net, "8x8/Conv0", (3, 3, 8, 8), 72, SQRT2)
+    _tf(net, "8x8/Conv1_down", (3, 3, 8, 12), 72, SQRT2)
+    _tf(net, "4x4/Conv", (3, 3, 13, 12), 117, SQRT2)
+    _tf(net, "4x4/Dense0", (192, 12), 192, SQRT2)
+    _tf(net, "4x4/Dense1", (12, 1), 12)
+    return net
+
+
+def stylegan_tf() -> Built:
+    net = Built(dropped={"mod"})
+    net.put("dlatent_avg", 16)
+    net.put("G_mapping/LabelConcat/weight", 5, 16)
+    for n in (0, 1):
+        _tf(net, f"G_mapping/Dense{n}", (16, 16), 16, SQRT2, 0.01)
+    net.put("G_synthesis/4x4/Const/const", 1, 12, 4, 4)
+    net.put("G_synthesis/4x4/Const/Noise/weight", 12)
+    _tf(net, "G_synthesis/4x4/Const/StyleMod", (16, 24), 16)
+    _tf(net, "G_synthesis/8x8/Conv0_up", (3, 3, 12, 8), 108, SQRT2)
+    _tf(net, "G_synthesis/8x8/Conv0_up/StyleMod", (16, 16), 16)
+    _tf(net, "G_synthesis/ToRGB_lod0", (1, 1, 8, 3), 8)
+    net.dropped.clear()
+    return net
+
+
+def stylegan2_tf() -> Built:
+    net = Built(dropped={"mod"})
+    net.put("dlatent_avg", 16)
+    _tf(net, "G_mapping/Dense0", (16, 16), 16, 1.0, 0.01)
+    _tf(net, "G_mapping/LabelEmbed", (5, 16), 5)
+    net.put("G_synthesis/4x4/Const/const", 1, 12, 4, 4)
+    for path, i, o, k in (("8x8/Conv0_up", 12, 8, 3), ("8x8/Conv1", 8, 8, 3), ("8x8/ToRGB", 8, 3, 1)):
+        _tf(net, f"G_synthesis/{path}", (k, k, i, o), k * k * i)
+        net.scaled(f"G_synthesis/{path}/mod_weight", (16, i), 1 / 4)
+        net.put(f"G_synthesis/{path}/mod_bias", i)
+        net.put(f"G_synthesis/{path}/noise_strength")
+    net.dropped.clear()
+    return net
+
+
+def stylegan2_tf_discriminator() -> Built:
+    net = Built()
+    _tf(net, "8x8/FromRGB", (1, 1, 3, 8), 3)
+    _tf(net, "8x8/Conv0", (3, 3, 8, 8), 72)
+    _tf(net, "8x8/Conv1_down", (3, 3, 8, 12), 72)
+    net.scaled("8x8/Skip/weight", (1, 1, 8, 12), 1 / math.sqrt(8))
+    _tf(net, "4x4/Conv", (3, 3, 13, 12), 117)
+    _tf(net, "4x4/Dense0", (192, 12), 192)
+    _tf(net, "Output", (12, 1), 12)
+    _tf(net, "Mapping0", (16, 16), 16, 1.0, 0.1)
+    return net
+
+
+def _hooked(net: Built, path: str, shape: tuple[int, ...], fan: int, gain: float = 1.0, lr: float = 1.0) -> None:
+    net.scaled(f"{path}.weight_orig", shape, gain * lr / math.sqrt(fan), lr, baked=f"{path}.weight")
+
+
+def mmgen_stylegan2() -> Built:
+    net = Built()
+    for n in (1, 2):
+        _hooked(net, f"style_mapping.{n}.linear", (16, 16), 16, lr=0.01)
+        net._bias(f"style_mapping.{n}.bias", 16, 0.01)
+    for path, i, o, k in (("conv1", 12, 12, 3), ("to_rgb1", 12, 3, 1), ("convs.0", 12, 8, 3)):
+        _hooked(net, f"{path}.conv", (1, o, i, k, k), i * k * k)
+        _hooked(net, f"{path}.conv.style_modulation.linear", (i, 16), 16)
+        net.put(f"{path}.conv.style_modulation.bias", i, mean=1.0)
+    net.put("conv1.noise_injector.weight", 1)
+    net.put("conv1.activate.bias", 12)
+    return net
+
+
+def mmgen_stylegan1() -> Built:
+    net = Built()
+    _hooked(net, "style_mapping.1.linear", (16, 16), 16, lr=0.01)
+    net._bias("style_mapping.1.bias", 16, 0.01)
+    _hooked(net, "convs.0.adain1.affine", (24, 16), 16, SQRT2)
+    net.put("convs.0.adain1.affine.bias", 24)
+    _hooked(net, "convs.0.conv2.conv", (12, 12, 3, 3), 108, SQRT2)
+    net.put("convs.0.conv2.conv.bias", 12)
+    _hooked(net, "convs.1.conv1.0.conv", (12, 8, 3, 3), 72, SQRT2)  # transposed: counts its outputs
+    net.put("convs.1.conv1.0.conv.bias", 8)
+    _hooked(net, "to_rgbs.0.conv", (3, 12, 1, 1), 12, SQRT2)
+    return net
+
+
+def mmgen_pggan() -> Built:
+    net = Built()
+    _hooked(net, "noise2feat.linear", (192, 16), 16, SQRT2 / 4)
+    net.put("noise2feat.bias", 1, 12, 1, 1)
+    _hooked(net, "conv_blocks.0.conv", (12, 12, 3, 3), 108, SQRT2)
+    _hooked(net, "conv_blocks.1.conv", (12, 8, 3, 3), 72, SQRT2)  # fused up-convolution, transposed
+    _hooked(net, "torgb_layers.0.conv", (3, 12, 1, 1), 12)
+    return net
+
+
+def mmgen_pggan_discriminator() -> Built:
+    net = Built()
+    _hooked(net, "fromrgb_layers.0.conv", (12, 3, 1, 1), 3, SQRT2)
+    _hooked(net, "conv_blocks.0.conv", (12, 13, 3, 3), 117, SQRT2)
+    _hooked(net, "decision.linear0", (12, 192), 192, SQRT2)
+    _hooked(net, "decision.linear1", (1, 12), 12)
+    return net
+
+
+def progressive_hook() -> Built:
+    """rosinality/progressive-gan-pytorch: only the blocks are hooked."""
+    net = Built()
+    net.put("label_embed.weight", 10, 10)
+    for n in (0, 1):
+        _hooked(net, f"progression.{n}.conv.0.conv", (8, 8, 3, 3), 72, SQRT2)
+        net.put(f"progression.{n}.conv.0.conv.bias", 8)
+    net.put("to_rgb.0.weight", 3, 8, 1, 1, std=0.1)
+    return net
+
+
+def akanimax_generator() -> Built:
+    net = Built()
+    net.scaled("layers.0.conv_1.weight", (16, 12, 4, 4), SQRT2 / math.sqrt(16))
+    net.put("layers.0.conv_1.bias", 12)
+    net.conv("layers.0.conv_2", 12, 12, 3, SQRT2)
+    net.conv("layers.1.conv_1", 12, 8, 3, SQRT2)
+    net.conv("rgb_converters.0", 12, 3, 1, SQRT2)
+    net.conv("rgb_converters.1", 8, 3, 1, SQRT2)
+    return net
+
+
+def bmsg_discriminator() -> Built:
+    net = Built()
+    net.conv("rgb_to_features.0.module", 3, 6, 1, SQRT2)
+    net.conv("final_converter", 3, 6, 1, SQRT2)
+    net.conv("layers.0.module.conv_1", 12, 12, 3, SQRT2)
+    net.conv("final_block.conv_1", 13, 12, 3, SQRT2)
+    net.conv("final_block.conv_2", 12, 12, 4, SQRT2)
+    net.conv("final_block.conv_3", 12, 1, 1, SQRT2)
+    return net
+
+
+def nashory() -> Built:
+    net = Built()
+    for path, i, o, k in (
+        ("model.first_block.1", 16, 12, 4),
+        ("model.intermediate_4x4_8x8.high_resl_block.1", 12, 8, 3),
+        ("model.to_rgb_block.0", 8, 3, 1),
+    ):
+        net.conv(f"{path}.conv", i, o, k, bias=f"{path}.bias")
+    return net
+
+
+def lernapparat() -> Built:
+    net = Built()
+    net.linear("g_mapping.dense0", 16, 16, SQRT2, 0.01)
+    net.linear("g_mapping.dense1", 16, 16, SQRT2, 0.01)
+    net.put("g_synthesis.blocks.4x4.const", 1, 12, 4, 4)
+    net.put("g_synthesis.blocks.4x4.epi1.top_epi.noise.weight", 12)
+    net.linear("g_synthesis.blocks.4x4.epi1.style_mod.lin", 16, 24)
+    net.conv("g_synthesis.blocks.4x4.conv", 12, 12, 3, SQRT2)
+    net.conv("g_synthesis.blocks.8x8.conv0_up", 12, 8, 3, SQRT2)
+    net.conv("g_synthesis.torgb", 8, 3, 1)
+    return net
+
+
+def pulse_mapping() -> Built:
+    net = Built()
+    for n in range(8):
+        net.linear(f"dense{n}", 16, 16, SQRT2, 0.01)
+    return net
+
+
+def genforce_stylegan2() -> Built:
+    net = Built()
+    for n in (0, 1):
+        net.linear(f"mapping.dense{n}", 16, 16, lr=0.01)
+    net.put("truncation.w_avg", 16)
+    net.put("synthesis.early_layer.const", 1, 12, 4, 4)
+    for path, i, o, k in (("layer0", 12, 12, 3), ("layer1", 12, 8, 3), ("output0", 12, 3, 1)):
+        net.conv(f"synthesis.{path}", i, o, k)
+        net.linear(f"synthesis.{path}.style", 16, i)
+    net.put("synthesis.layer0.noise_strength")
+    net.put("synthesis.layer1.filter.kernel", 1, 1, 4, 4)
+    return net
+
+
+def genforce_stylegan2_discriminator() -> Built:
+    net = Built()
+    net.conv("input0", 3, 8, 1)
+    net.conv("layer0", 8, 8, 3)
+    net.conv("layer1", 8, 12, 3)
+    net.put("layer1.filter.kernel", 1, 1, 4, 4)
+    net.conv("skip_layer0", 8, 12, 1, bias=None)
+    net.conv("layer2", 13, 12, 3)
+    net.linear("layer3", 192, 12)
+    net.linear("layer4", 12, 1)
+    return net
+
+
+def genforce_stylegan() -> Built:
+    net = Built()
+    net.linear("mapping.dense0", 16, 16, SQRT2, 0.01)
+    net.put("synthesis.lod")
+    net.put("synthesis.layer0.const", 1, 12, 4, 4)
+    net.put("synthesis.layer0.apply_noise.weight", 12)
+    net.linear("synthesis.layer0.style", 16, 24)
+    net.conv("synthesis.layer1", 12, 12, 3, SQRT2)
+    net.linear("synthesis.layer1.style", 16, 24)
+    net.put("synthesis.layer1.blur.kernel", 12, 1, 3, 3)
+    net.conv("synthesis.output0", 12, 3, 1)
+    return net
+
+
+def genforce_pggan() -> Built:
+    net = Built()
+    net.put("lod")
+    net.conv("layer0", 16, 12, 4, SQRT2)
+    net.conv("layer1", 12, 12, 3, SQRT2)
+    net.scaled("layer2.weight", (12, 8, 3, 3), SQRT2 / math.sqrt(12 * 9))  # fused up-convolution (in, out, k, k)
+    net.put("layer2.bias", 8)
+    net.conv("output0", 12, 3, 1)
+    return net
+
+
+def genforce_pggan_discriminator() -> Built:
+    net = Built()
+    net.put("lod")
+    net.conv("input0", 3, 8, 1, SQRT2)
+    net.conv("layer0", 8, 8, 3, SQRT2)
+    net.conv("layer1", 8, 12, 3, SQRT2)
+    net.linear("layer2", 192, 12, SQRT2)
+    net.linear("layer3", 12, 1)
+    return net
+
+
+def interfacegan() -> Built:
+    net = Built()
+    for path, i, o, k, gain in (("layer0", 16, 12, 4, SQRT2), ("layer1", 12, 12, 3, SQRT2), ("output0", 12, 3, 1, 1.0)):
+        net.conv(f"{path}.conv", i, o, k, gain, bias=f"{path}.wscale.bias")
+    return net
+
+
+def tae() -> Built:
+    net = Built()
+    for path, shape, fan in (("conv0", (12, 12, 3, 3), 108), ("up", (12, 8, 4, 4), 192), ("fc", (16, 16), 16)):
+        net.scaled(f"{path}.weight", shape, SQRT2 / math.sqrt(fan))
+        net.tensors[f"{path}.scale"] = np.array(SQRT2 / math.sqrt(fan), dtype=np.float32)
+        net.dropped.add(f"{path}.scale")
+    return net
+
+
+def wscale() -> Built:
+    net = Built()
+    for n in (0, 1):
+        net.scaled(f"features.{n}.conv.weight", (12, 12, 3, 3), 0.137)
+        net.tensors[f"features.{n}.wscale.scale"] = np.array([0.137], dtype=np.float32)
+        net.put(f"features.{n}.wscale.b", 12)
+        net.dropped.add(f"features.{n}.wscale.scale")
+    return net
+
+
+def ppeetteerrs() -> Built:
+    net = Built()
+    net.linear("mapping.1", 16, 16, lr=0.01)
+    net.linear("mapping.2", 16, 16, lr=0.01)
+    for path, i, o, k in (("convs.0", 12, 12, 3), ("up_convs.0", 12, 8, 3), ("to_rgbs.0", 12, 1, 1)):
+        net.modulated(path, i, o, k, 16, style="affine")
+    return net
+
+
+def ppeetteerrs_discriminator() -> Built:
+    net = Built()
+    net.conv("blocks.0.0", 1, 8, 1, bias="blocks.0.1.bias")
+    net.conv("blocks.1.conv.0", 8, 8, 3, bias="blocks.1.conv.1.bias")
+    net.put("blocks.1.down_conv.0.kernel", 4, 4)
+    net.conv("blocks.1.down_conv.1", 8, 12, 3, bias="blocks.1.down_conv.2.bias")
+    net.conv("final_conv.0", 13, 12, 3, bias="final_conv.1.bias")
+    net.linear("final_relu", 192, 12)
+    net.linear("final_linear", 12, 1)
+    return net
+
+
+def adriansahlman() -> Built:
+    net = Built()
+    for n in (0, 1):
+        net.linear(f"G_mapping.main.{n}.layer", 16, 16, lr=0.01, bias=f"G_mapping.main.{n}.bias")
+    block = "G_synthesis.conv_blocks.0.conv_block.0"
+    net.conv(f"{block}.layer.layer", 12, 12, 3, bias=f"{block}.bias")
+    net.put(f"{block}.layer.weight", 1)
+    net.linear(f"{block}.layer.layer.dense.layer", 16, 12, bias=f"{block}.layer.layer.dense.bias")
+    net.put(f"{block}.layer.layer.filter.filter_kernel", 1, 1, 4, 4)
+    net.put("G_synthesis.upsample.weight", 1, 1, 1, 1)
+    return net
+
+
+def flaxmodels() -> Built:
+    net = Built(dropped={"mod"})
+    _tf(net, "mapping_network/fc0", (16, 16), 16, 1.0, 0.01)
+    net.put("synthesis_network/const", 1, 4, 4, 12)
+    layer = "synthesis_network/block_8x8/layer0"
+    _tf(net, f"{layer}/affine", (16, 12), 16)
+    _tf(net, f"{layer}/conv", (3, 3, 12, 8), 108)
+    _tf(net, "synthesis_network/block_8x8/torgb/conv", (1, 1, 8, 3), 8)
+    _tf(net, "synthesis_network/block_8x8/torgb/affine", (16, 8), 16)
+    net.dropped.clear()
+    return net
+
+
+def chainer() -> Built:
+    net = Built()
+    net.scaled("c0/c/W", (16, 12, 4, 4), SQRT2 / math.sqrt(16))  # deconvolution: its inputs alone
+    net.put("c0/c/b", 12)
+    net.scaled("c1/c/W", (8, 12, 3, 3), SQRT2 / math.sqrt(108))
+    net.put("c1/c/b", 8)
+    net.scaled("l0/c/W", (1, 12), SQRT2 / math.sqrt(12))
+    net.put("l0/c/b", 1)
+    return net
+
+
+def stylegan_fb() -> Built:
+    """StyleGAN in pytorch_GAN_zoo: output scaled, so the bias too; mapping with lr 0.01; noise plain."""
+    net = Built()
+    for n in (0, 1):
+        c = 0.01 * SQRT2 / 4
+        net.scaled(f"mapping.FC.{n}.module.weight", (16, 16), c, 0.01)
+        net.scaled(f"mapping.FC.{n}.module.bias", (16,), c)
+    for path, o, i, k in (("scaleLayers.0.0", 12, 12, 3), ("toRGBLayers.0", 3, 12, 1)):
+        c = SQRT2 / math.sqrt(i * k * k)
+        net.scaled(f"{path}.module.weight", (o, i, k, k), c)
+        net.scaled(f"{path}.module.bias", (o,), c)
+    net.scaled("scaleLayers.0.1.styleModulator.module.weight", (24, 16), SQRT2 / 4)
+    net.scaled("scaleLayers.0.1.styleModulator.module.bias", (24,), SQRT2 / 4)
+    net.put("noiseModulators.0.0.module.weight", 1, 12, 1, 1)
+    return net
+
+
+def parametrized() -> Built:
+    net = Built()
+    for path, shape, fan in (("fc", (8, 16), 16), ("up", (12, 8, 3, 3), 72)):
+        net.scaled(f"{path}.parametrizations.weight.original", shape, SQRT2 / math.sqrt(fan), baked=f"{path}.weight")
+        net.put(f"{path}.parametrizations.bias.original", 8)
+        net.baked[f"{path}.parametrizations.bias.original"] = f"{path}.bias"
+    return net
+
+
+def unnamed_hook() -> Built:
+    net = Built()
+    _hooked(net, "body.0", (12, 12, 3, 3), 108, 1.0)
+    _hooked(net, "head", (4, 12), 12, 1.0)
+    return net
+
+
+def wsconv_copy() -> Built:
+    net = Built()
+    for n in range(4):
+        net.conv(f"trunk.{n}.conv", 12, 12, 3, SQRT2, bias=f"trunk.{n}.bias")
+    return net
+
+
+BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
+    "rosinality under a prefix": ("rosinality-stylegan2", lambda: rosinality_generator("stylegan."), ()),
+    "rosinality, lr 0.1": ("rosinality-stylegan2", lambda: rosinality_generator(lr=0.1), ()),
+    "swagan discriminator": ("rosinality-stylegan2", wavelet_discriminator, ()),
+    "psp": ("psp-encoder", psp, ()),
+    "dualstylegan": ("dualstylegan", dualstylegan, ()),
+    "gpen": ("gpen", gpen, ()),
+    "lia": ("lia", lia, ()),
+    "cips": ("cips", cips, ()),
+    "styleswin": ("styleswin", styleswin, ()),
+    "swapping autoencoder": ("swapping-autoencoder", swapping, ()),
+    "mobilestylegan": ("mobilestylegan", mobilestylegan, ()),
+    "ada generator with labels": ("nvidia-stylegan2-ada", ada_generator, ()),
+    "ada discriminator with labels": ("nvidia-stylegan2-ada", ada_discriminator, ()),
+    "eg3d": ("nvidia-stylegan2-ada", eg3d, ()),
+    "mat": ("nvidia-stylegan2-ada", mat, ()),
+    "stylegan3-r": ("nvidia-stylegan3", stylegan3_r, ()),
+    "progan tf": ("nvidia-progan-tf", progan_tf, ()),
+    "progan tf discriminator": ("nvidia-progan-tf", progan_tf_discriminator, ()),
+    "stylegan tf": ("nvidia-stylegan-tf", stylegan_tf, ()),
+    "stylegan2 tf": ("nvidia-stylegan2-tf", stylegan2_tf, ()),
+    "stylegan2 tf discriminator": ("nvidia-stylegan2-tf", stylegan2_tf_discriminator, ()),
+    "mmgen stylegan2": ("mmgen-stylegan2", mmgen_stylegan2, ()),
+    "mmgen stylegan1": ("mmgen-stylegan1", mmgen_stylegan1, ()),
+    "mmgen pggan": ("mmgen-pggan", mmgen_pggan, ()),
+    "mmgen pggan discriminator": ("mmgen-pggan", mmgen_pggan_discriminator, ()),
+    "progressive hook": ("rosinality-hook", progressive_hook, ()),
+    "akanimax": ("akanimax-progan", akanimax_generator, ("--family", "akanimax-progan")),
+    "bmsg discriminator": ("akanimax-progan", bmsg_discriminator, ("--family", "akanimax-progan")),
+    "nashory": ("rms-progan", nashory, ("--family", "rms-progan")),
+    "nashory by gain": ("rms-progan", nashory, ("--gain", "1")),
+    "lernapparat": ("huangzh13-stylegan", lernapparat, ()),
+    "pulse mapping": ("huangzh13-stylegan", pulse_mapping, ()),
+    "genforce stylegan2": ("genforce-stylegan2", genforce_stylegan2, ()),
+    "genforce stylegan2 discriminator": ("genforce-stylegan2", genforce_stylegan2_discriminator, ()),
+    "genforce stylegan": ("genforce-stylegan", genforce_stylegan, ()),
+    "genforce pggan": ("genforce-pggan", genforce_pggan, ()),
+    "genforce pggan discriminator": ("genforce-pggan", genforce_pggan_discriminator, ()),
+    "interfacegan": ("interfacegan-pggan", interfacegan, ()),
+    "t-ae": ("tae-stylegan", tae, ()),
+    "wscale": ("wscale-progan", wscale, ()),
+    "ppeetteerrs": ("stylegan2-torch", ppeetteerrs, ()),
+    "ppeetteerrs discriminator": ("stylegan2-torch", ppeetteerrs_discriminator, ()),
+    "adriansahlman": ("adriansahlman-stylegan2", adriansahlman, ()),
+    "flaxmodels": ("flaxmodels-stylegan2", flaxmodels, ()),
+    "chainer": ("chainer-progan", chainer, ()),
+    "stylegan fb": ("fb-gan-zoo", stylegan_fb, ()),
+    "parametrization": ("equalized-parametrization", parametrized, ("--gain", str(SQRT2))),
+    "unnamed hook": ("equalized-hook", unnamed_hook, ("--gain", "1")),
+    "wsconv copy": ("wsconv-copy", wsconv_copy, ("--gain", str(SQRT2))),
+}
+"""name -> (family, builder, options that answer the family's question)."""
