@@ -25,7 +25,7 @@ def families(
     its generator as an ONNX graph.
     """
     from eqlr_tools.cli.sink import emit
-    from eqlr_tools.families.registry import FAMILIES
+    from eqlr_tools.families.catalogue import known_families
     from eqlr_tools.reports.families import families_report
 
-    emit(families_report(FAMILIES), format, output, force=force)
+    emit(families_report(known_families()), format, output, force=force)

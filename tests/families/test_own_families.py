@@ -1,0 +1,108 @@
+"""A contributor's own family, given on the command line: the worked example of docs/add-a-family.md, run."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from eqlr_tools.families import catalogue
+from tests.conftest import ROOT, Result
+from tests.families.builders import Built
+
+
+@pytest.fixture(autouse=True)
+def forget_added_families() -> Iterator[None]:
+    yield
+    catalogue._added.clear()
+
+
+@pytest.fixture
+def toygan(tmp_path: Path) -> Path:
+    guide = (ROOT / "docs" / "add-a-family.md").read_text()
+    example = re.search(r"<!-- family: toygan -->\n```python\n(.*?)```", guide, re.DOTALL)
+    assert example is not None
+    path = tmp_path / "toygan.py"
+    path.write_text(example[1])
+    return path
+
+
+def network() -> Built:
+    net = Built()
+    net.scaled("to_w.0.kernel", (16, 16), math.sqrt(2) * 0.01 / 4, 0.01)
+    net.scaled("to_w.0.shift", (16,), 0.01, 0.01)
+    net.scaled("grow.0.kernel", (12, 12, 3, 3), math.sqrt(2 / 108))
+    net.put("grow.0.shift", 12)
+    net.scaled("paint.kernel", (3, 12, 1, 1), 1 / math.sqrt(12))
+    net.put("paint.shift", 3)
+    net.put("seed", 1, 12, 4, 4)
+    return net
+
+
+def test_the_guides_family_bakes_its_network(toygan: Path, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    net = network()
+    source, target = tmp_path / "model.safetensors", tmp_path / "plain.safetensors"
+    save_file(net.tensors, source)
+    assert run_cli("bake", source, target).code == 3
+    result = run_cli("--families", toygan, "bake", source, target)
+    assert result.code == 0, result.stderr
+    baked = load_file(target)
+    for name, array in net.tensors.items():
+        wanted = array.astype(np.float64) * net.constants.get(name, 1.0)
+        assert np.abs(baked[name] - wanted).max() <= 1e-6 * np.abs(wanted).max(), name
+    assert "toygan" in run_cli("--families", toygan, "families").stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = 1\n", "defines no Family"),
+        ("import nothing_of_that_name\n", "ModuleNotFoundError"),
+        ("from eqlr_tools.families.aladdin import PROGAN\n", "called 'aladdin-progan' already"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(
+    text: str, said: str, tmp_path: Path, run_cli: Callable[..., Result]
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(text)
+    result = run_cli("--families", path, "families")
+    assert result.code == 2
+    assert said in result.stderr
+    assert run_cli("--families", tmp_path / "absent.py", "families").code == 2
+
+
+def test_false_friends_are_called_by_their_name(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    friends = {
+        "lucidrains-stylegan2": {"S.net.0.weight": (8, 8), "G.blocks.0.to_style1.weight": (8, 8)},
+        "lucidrains-gigagan": {"style_network.net.0.weight": (8, 8), "layers.0.0.weight": (8, 8, 3, 3)},
+        "alae": {"decode_block.0.conv_2.weight": (8, 8, 3, 3), "decode_block.0.style_1.weight": (16, 8)},
+        "nvidia-edm": {
+            "model.map_layer0.weight": (8, 8),
+            "model.enc.8x8_conv.weight": (8, 3, 3, 3),
+            "model.enc.8x8_block0.conv0.weight": (8, 8, 3, 3),
+        },
+        "nvidia-edm2": {
+            "unet.out_gain": (),
+            "unet.enc.8x8_block0.emb_gain": (),
+            "unet.enc.8x8_block0.conv_res0.weight": (8, 8, 3, 3),
+        },
+        "codeformer": {
+            "quantize.embedding.weight": (8, 8),
+            "ft_layers.0.linear1.weight": (8, 8),
+            "fuse_convs_dict.32.scale.0.weight": (8, 8, 3, 3),
+        },
+    }
+    for family, shapes in friends.items():
+        path = tmp_path / f"{family}.safetensors"
+        rng = np.random.default_rng(0)
+        save_file({name: np.asarray(rng.standard_normal(s), np.float32) for name, s in shapes.items()}, path)
+        result = run_cli("bake", path, tmp_path / "out.safetensors")
+        assert result.code == 3, family
+        assert family in result.stderr
+        assert not (tmp_path / "out.safetensors").exists()
