@@ -40,6 +40,11 @@ Plot = Annotated[
     typer.Option("--plot", metavar="FILE", help="Also draw the histograms, as .svg or .png."),
 ]
 
+Jobs = Annotated[
+    int | None,
+    typer.Option("--jobs", "-j", metavar="N", min=1, help="Processes to work with; by default as many as pay."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -65,10 +70,7 @@ def audit(
     exact_quantiles: Annotated[
         bool, typer.Option("--exact-quantiles", help="Exact quantiles of large tensors, too; reads them twice.")
     ] = False,
-    jobs: Annotated[
-        int | None,
-        typer.Option("--jobs", "-j", metavar="N", min=1, help="Processes to work with; by default as many as pay."),
-    ] = None,
+    jobs: Jobs = None,
     format: options.FormatOption = Format.table,
     output: options.Output = None,
     force: options.Force = False,
@@ -97,7 +99,8 @@ def audit(
     if plot:
         check_plottable(plot)
     audits = [
-        (path, audited_networks(path, chosen, exact_quantiles, jobs, quiet=quiet)) for path in checkpoints_under(paths)
+        (path, audited_networks(path, chosen, exact_quantiles=exact_quantiles, jobs=jobs, quiet=quiet))
+        for path in checkpoints_under(paths)
     ]
     if not any(network.layers for _, networks in audits for network in networks):
         raise NothingMatchedError("no layer to audit", hint="eqlr explain FILE lists the layers; check the globs")
@@ -118,7 +121,7 @@ def audit(
 
 
 def audited_networks(
-    path: Path, chosen: Selection, exact_quantiles: bool, jobs: int | None, *, quiet: bool
+    path: Path, chosen: Selection, *, exact_quantiles: bool = False, jobs: int | None = None, quiet: bool = False
 ) -> list[NetworkRange]:
     """Audit the chosen layers of one checkpoint, with progress."""
     from eqlr_tools.checkpoints.opening import open_checkpoint

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from eqlr_tools.cli import options
+from eqlr_tools.cli.audit import Jobs, audited_networks
 from eqlr_tools.reports.rendering import Format
 
 
@@ -28,6 +29,7 @@ def diff(
     lr_multiplier: options.LrMultiplier = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
+    jobs: Jobs = None,
     format: options.FormatOption = Format.table,
     output: options.Output = None,
     force: options.Force = False,
@@ -38,7 +40,6 @@ def diff(
 
     Layers are paired by network and name. "moved" is the larger change of rms and abs max, in either direction.
     """
-    from eqlr_tools.cli.audit import audited_networks
     from eqlr_tools.cli.sink import emit
     from eqlr_tools.errors import NothingMatchedError
     from eqlr_tools.reports.audit import audit_json
@@ -46,7 +47,9 @@ def diff(
     from eqlr_tools.reports.diff import diff_report
 
     chosen = options.selection(network, family, gain, lr_multiplier, None, include, exclude)
-    then, now = (audit_json([(path, audited_networks(path, chosen, quiet=quiet))]) for path in (first, second))
+    then, now = (
+        audit_json([(path, audited_networks(path, chosen, jobs=jobs, quiet=quiet))]) for path in (first, second)
+    )
     comparison = compare(now, then, str(first))
     if len(comparison.new) == len(comparison.sites):
         raise NothingMatchedError(
