@@ -54,10 +54,14 @@ def _transposed_by_context(path: str, shape: tuple[int, ...], shapes: Mapping[st
     if _TRANSPOSED_NAME.search(path):
         return True
     head = path.rpartition(".")[0]
+    start, rank = f"{head}." if head else "", len(shape)
     siblings = [
         tuple(other)
         for name, other in shapes.items()
-        if name.endswith(".weight") and len(other) == len(shape) and name[:-7].rpartition(".")[0] == head
+        if name.startswith(start)
+        and len(other) == rank
+        and name.endswith(".weight")
+        and "." not in name[len(start) : -len(".weight")]
     ]
     forward = sum(a[0] == b[1] for a, b in itertools.pairwise(siblings))
     transposed = sum(a[1] == b[0] for a, b in itertools.pairwise(siblings))
