@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -103,10 +106,6 @@ def test_tables_fit_and_keep_the_histogram(run_cli: Callable[..., Result], monke
 
 
 def test_a_terminal_that_knows_only_ascii(run_cli: Callable[..., Result], tmp_path: Path) -> None:
-    import os
-    import subprocess
-    import sys
-
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     command = [sys.executable, "-m", "eqlr_tools", "audit", str(STYLEGAN2), "--network", "g_ema"]
     result = subprocess.run(command, env=environment, capture_output=True, check=True)
@@ -144,7 +143,7 @@ def test_hostile_names_in_a_plot(run_cli: Callable[..., Result], tmp_path: Path)
 def test_png_without_pillow_names_the_install_line(
     run_cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "PIL", None)
+    monkeypatch.setitem(sys.modules, "PIL", None)
     result = run_cli("audit", STYLEGAN2, "--plot", tmp_path / "a.png")
     assert result.code == 2
     assert "pip install -c constraints.txt 'eqlr-tools[plot]'" in result.stderr
