@@ -9,8 +9,8 @@ from typing import Any
 
 from eqlr_tools.errors import UnreadableError
 
-MAX_INSTRUCTIONS = 3_000_000
-"""Pickle instructions: a state dict needs some 20 per tensor, a list of numbers one per number."""
+MAX_INSTRUCTIONS = 2_000_000
+"""Pickle instructions: a state dict needs some 30 per tensor, a list of numbers one per number."""
 
 MAX_COPIED_BYTES = 1 << 27
 """Text and short byte strings; long byte strings stay in the file."""

@@ -16,7 +16,7 @@ from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import UnreadableError
 
 MAX_MODULE_DEPTH = 100
-MAX_MODULE_ENTRIES = 1_000_000
+MAX_MODULE_ENTRIES = 500_000
 """Modules, parameters and attributes in one file, where each path to a shared module counts."""
 
 _MAX_ATTRIBUTE_ENTRIES = 1000

@@ -8,6 +8,7 @@ string stays a place in the file. What may be *called* is decided in `globals.py
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections import OrderedDict
 from collections.abc import Callable
@@ -25,6 +26,7 @@ _LEASE = 4096
 _MAX_TEXT_BYTES = 1 << 25
 _MAX_INTEGER_BYTES = 255
 _FREE_ARGUMENTS = 16
+_OBJECT_COST = 4
 
 LAZY_BYTES = 1 << 14
 """Byte strings from this size on are left in the file."""
@@ -114,11 +116,16 @@ class Unpickler:
         Raises ForbiddenGlobalError for a call outside the allow-list, UnreadableError for anything malformed.
         """
         self._cursor = _Cursor(self.source, self.position)
+        collecting = gc.isenabled()
+        gc.disable()  # Nothing becomes garbage here, and looking for it makes millions of objects quadratic.
         try:
             return self._run()
         except (EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
             where = f"{self.source.name}: the pickle is damaged at byte {self._cursor.position:,}"
             raise UnreadableError(f"{where} ({type(error).__name__})", hint="get the file again") from error
+        finally:
+            if collecting:
+                gc.enable()
 
     def _run(self) -> Any:
         take = self._cursor.take
@@ -140,7 +147,8 @@ class Unpickler:
         self.source.allowance.spend(what, amount, self.source.name)
 
     def _spend_on_arguments(self, arguments: tuple[Any, ...]) -> None:
-        """A call copies what it is given, and one long list or text can be given a million times."""
+        """An object costs more than a number. A call copies what it is given, maybe a long list, a million times."""
+        self._spend("instructions", _OBJECT_COST)
         if len(arguments) > _FREE_ARGUMENTS:
             self._spend("instructions", len(arguments))
         for argument in arguments[:_FREE_ARGUMENTS]:
@@ -272,6 +280,10 @@ class Unpickler:
         value = self._stack.pop()
         key = self._stack.pop()
         self._update([key, value])
+
+    def _empty_set(self) -> set[Any]:
+        self._spend("instructions", _OBJECT_COST)
+        return set()
 
     def _add_items(self) -> None:
         items = self._pop_mark()
@@ -408,7 +420,7 @@ _DISPATCH: dict[bytes, Callable[[Unpickler], Any]] = {
     b")": lambda u: u._stack.append(()),
     b"]": lambda u: u._stack.append([]),
     b"}": lambda u: u._stack.append({}),
-    b"\x8f": lambda u: u._stack.append(set()),
+    b"\x8f": lambda u: u._stack.append(u._empty_set()),
     b"\x85": lambda u: u._tuple(1),
     b"\x86": lambda u: u._tuple(2),
     b"\x87": lambda u: u._tuple(3),

@@ -20,7 +20,7 @@ from eqlr_tools.checkpoints.tf_networks import flatten_tf_network, is_tf_network
 from eqlr_tools.errors import UnreadableError
 
 MAX_DEPTH = 100
-MAX_NODES = 500_000
+MAX_NODES = 250_000
 """Containers and tensors that one walk meets, where each path to a shared one counts."""
 
 _PLAIN_PER_NODE = 16

@@ -1,0 +1,223 @@
+"""Hostile torch zips, safetensors files, and indexes of shards."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import zipfile
+from functools import cache
+from pathlib import Path
+
+from tests.hostile.assembler import by_lines, call, integer, text, whole
+
+MALICIOUS = whole(call(by_lines("os", "system"), text("touch canary")))
+
+
+def tensor_pickle(elements: int = 4, count: int = 1) -> bytes:
+    """A state dict of `count` float tensors on storages 0, 1, ..."""
+    parts = []
+    for index in range(count):
+        storage = b"(" + text("storage") + by_lines("torch", "FloatStorage") + text(str(index)) + text("cpu")
+        storage += integer(elements) + b"tQ"
+        rebuild = by_lines("torch._utils", "_rebuild_tensor_v2")
+        hooks = by_lines("collections", "OrderedDict") + b")R"
+        tensor = (
+            rebuild + b"(" + storage + integer(0) + b"(" + integer(elements) + b"t(" + integer(1) + b"t\x89" + hooks
+        )
+        parts.append(text(f"conv{index}.weight") + tensor + b"tR")
+    return whole(b"}(", *parts, b"u")
+
+
+def zip_of(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return file.getvalue()
+
+
+def torch_zip(pickle: bytes | None = None, **more: bytes) -> bytes:
+    return zip_of({"a/data.pkl": pickle or tensor_pickle(), "a/data/0": bytes(16), **more})
+
+
+@cache
+def zips() -> dict[str, bytes]:
+    good = torch_zip()
+    two_names = good.replace(b"a/data.pkl", b"a/data.pk_", 1)
+    many = {f"a/data/{i}": b"" for i in range(300_000)}
+    return {
+        "malicious pickle": torch_zip(MALICIOUS),
+        "local name differs from the directory's (GHSA-7q5r-7gvp-wc82)": two_names,
+        "encryption flag (GHSA-w8jq-xcqf-f792)": _with_flag(good, 1),
+        "malicious pickle with a wrong CRC (CVE-2025-10156)": _with_wrong_crc(torch_zip(MALICIOUS)),
+        "two members of one name": _with_duplicate(),
+        "two pickles": zip_of({"a/data.pkl": tensor_pickle(), "b/data.pkl": MALICIOUS, "a/data/0": bytes(16)}),
+        "overlapping members": _overlapping(),
+        "bomb of zeros": zip_of({"a/data.pkl": bytes(600 << 20)}, zipfile.ZIP_DEFLATED),
+        "bombs as storages": _storage_bombs(),
+        "lying size": _with_size(good, 1 << 40),
+        "negative directory": good[:-6] + b"\xff\xff\xff\x7f" + good[-2:],
+        "many members": zip_of(many),
+        "cut in the middle": good[: len(good) // 2],
+        "cut at the end": good[:-1],
+        "directory alone": good[good.index(b"PK\x01\x02") :],
+        "storage missing": zip_of({"a/data.pkl": tensor_pickle()}),
+        "storage too short": zip_of({"a/data.pkl": tensor_pickle(), "a/data/0": bytes(15)}),
+        "unknown byte order": torch_zip(None, **{"a/byteorder": b"\xff"}),
+        "data outside the archive": zip_of({"a/data.pkl": tensor_pickle(), "../../data/0": bytes(16)}),
+        "bzip2": zip_of({"a/data.pkl": tensor_pickle(), "a/data/0": bytes(16)}, zipfile.ZIP_BZIP2),
+        "7z": b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(64),
+    }
+
+
+def safetensors(header: object, data: bytes = b"", length: int | None = None) -> bytes:
+    body = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(body) if length is None else length) + body + data
+
+
+def _entry(begin: int = 0, end: int = 16, shape: object = (4,), dtype: object = "F32") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def _raw_entry(name: bytes, size: bytes) -> bytes:
+    return b'{"%s":{"dtype":"F32","shape":[%s],"data_offsets":[0,16]}}' % (name, size)
+
+
+@cache
+def headers() -> dict[str, bytes]:
+    data = bytes(16)
+    return {
+        "length of 2^63": safetensors({"a": _entry()}, data, 1 << 63),
+        "length beyond the file": safetensors({"a": _entry()}, data, 1000),
+        "length too short": safetensors({"a": _entry()}, data, 10),
+        "length zero": safetensors({}, data, 0),
+        "overlap": safetensors({"a": _entry(), "b": _entry(8, 24)}, bytes(24)),
+        "same bytes twice": safetensors({"a": _entry(), "b": _entry()}, data),
+        "gap": safetensors({"a": _entry(), "b": _entry(32, 48)}, bytes(48)),
+        "data behind the last": safetensors({"a": _entry()}, bytes(17)),
+        "cut": safetensors({"a": _entry()}, bytes(15)),
+        "reversed offsets": safetensors({"a": _entry(16, 0)}, data),
+        "negative offset": safetensors({"a": _entry(-16, 0)}, data),
+        "huge offset": safetensors({"a": _entry(0, 1 << 62)}, data),
+        "integer beyond 64 bits": safetensors(
+            b'{"a":{"dtype":"F32","shape":[%d],"data_offsets":[0,16]}}' % 10**4000, data
+        ),
+        "integer of many digits": safetensors(
+            b'{"a":{"dtype":"F32","shape":[%s],"data_offsets":[0,16]}}' % (b"9" * 9000)
+        ),
+        "negative shape": safetensors({"a": _entry(shape=[-4])}, data),
+        "fractional shape": safetensors({"a": _entry(shape=[4.0])}, data),
+        "boolean shape": safetensors({"a": _entry(shape=[True])}, data),
+        "shape that wraps around": safetensors({"a": _entry(shape=[1 << 62, 4])}, data),
+        "a million axes": safetensors({"a": _entry(shape=[1 << 60] * 1_000_000)}, data),
+        "shape of another size": safetensors({"a": _entry(shape=[5])}, data),
+        "no shape": safetensors({"a": {"dtype": "F32", "data_offsets": [0, 16]}}, data),
+        "dtype unknown": safetensors({"a": _entry(dtype="F33")}, data),
+        "dtype no string": safetensors({"a": _entry(dtype=["F32"])}, data),
+        "duplicate name": safetensors(b'{"a":%s,"a":%s}' % ((json.dumps(_entry()).encode(),) * 2), data),
+        "header no table": safetensors([1, 2], data),
+        "header no JSON": safetensors(b"{nope", data),
+        "header not UTF-8": safetensors(b'{"\xff":1}', data),
+        "entry no table": safetensors({"a": 5}, data),
+        "metadata no strings": safetensors({"__metadata__": {"a": 1}, "a": _entry()}, data),
+        "metadata no table": safetensors({"__metadata__": "x", "a": _entry()}, data),
+        "deep header": safetensors(b'{"a":' + b"[" * 100_000, data),
+        "wide header": safetensors(b'{"a":[' + b"0," * 20_000_000 + b"0]}", data),
+        "many entries": safetensors(b"{" + b",".join(b'"%d":{}' % i for i in range(3_000_000)) + b"}", data),
+        "terminal codes in a name": safetensors({"\x1b]0;owned\x07\x1b[2J\n": _entry(dtype="F33")}, data),
+        "half a surrogate in a name": safetensors(
+            b'{"\\ud800":{"dtype":"F33","shape":[4],"data_offsets":[0,16]}}', data
+        ),
+    }
+
+
+def index(folder: Path, weight_map: object, **more: object) -> Path:
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": weight_map, **more}))
+    return path
+
+
+def indexes(folder: Path) -> dict[str, Path]:
+    """Each in a folder of its own, beside a checkpoint that none of them may reach."""
+    secret = folder / "secret.safetensors"
+    secret.write_bytes(safetensors({"a": _entry()}, bytes(16)))
+    maps: dict[str, object] = {
+        "parent folder": {"a": "../secret.safetensors"},
+        "absolute path": {"a": str(secret)},
+        "hidden in the middle": {"a": "x/../../secret.safetensors"},
+        "itself": {"a": "model.safetensors.index.json"},
+        "the folder": {"a": "."},
+        "a null byte": {"a": "secret.safetensors\0.json"},
+        "an empty name": {"a": ""},
+        "no string": {"a": 5},
+        "a list": ["a"],
+        "nothing": {},
+        "a missing shard": {"a": "other.safetensors"},
+        "a link out of the folder": {"a": "link.safetensors"},
+        "a link through a folder": {"a": "inner"},
+    }
+    cases = {}
+    for number, (name, weight_map) in enumerate(maps.items()):
+        own = folder / str(number)
+        own.mkdir()
+        os.symlink("../secret.safetensors", own / "link.safetensors")
+        os.symlink("..", own / "inner")
+        cases[name] = index(own, weight_map)
+    own = folder / "metadata"
+    own.mkdir()
+    (own / "shard.safetensors").write_bytes(secret.read_bytes())
+    cases["metadata no table"] = index(own, {"a": "shard.safetensors"}, metadata=[1])
+    cases["metadata no table"].parent.joinpath("shard.safetensors").touch()
+    return cases
+
+
+def _with_flag(archive: bytes, flag: int) -> bytes:
+    """Set a flag bit in both tables of every member."""
+    changed = bytearray(archive)
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = changed.find(signature)
+        while at >= 0:
+            changed[at + offset] |= flag
+            at = changed.find(signature, at + 4)
+    return bytes(changed)
+
+
+def _with_wrong_crc(archive: bytes) -> bytes:
+    changed = bytearray(archive)
+    for signature, offset in ((b"PK\x03\x04", 14), (b"PK\x01\x02", 16)):
+        changed[changed.find(signature) + offset] ^= 0xFF
+    return bytes(changed)
+
+
+def _with_size(archive: bytes, size: int) -> bytes:
+    changed = bytearray(archive)
+    at = changed.rfind(b"PK\x01\x02")
+    changed[at + 20 : at + 28] = struct.pack("<II", size & 0xFFFFFFF0, size & 0xFFFFFFF0 or 0xFFFFFFF0)
+    return bytes(changed)
+
+
+def _with_duplicate() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("a/data.pkl", tensor_pickle())
+        archive.writestr("a/data/0", bytes(16))
+        archive.writestr("a/data.pk_", MALICIOUS)
+    return file.getvalue().replace(b"a/data.pk_", b"a/data.pkl")
+
+
+def _overlapping() -> bytes:
+    """Two storages that are one and the same run of bytes: a small file that unfolds to a large one."""
+    archive = bytearray(zip_of({"a/data.pkl": tensor_pickle(count=2), "a/data/0": bytes(16), "a/data/1": bytes(16)}))
+    first = archive.find(b"PK\x01\x02", archive.find(b"PK\x01\x02") + 4)
+    second = archive.find(b"PK\x01\x02", first + 4)
+    archive[second + 42 : second + 46] = archive[first + 42 : first + 46]
+    return bytes(archive)
+
+
+def _storage_bombs() -> bytes:
+    elements = 16 << 20
+    members = {"a/data.pkl": tensor_pickle(elements, 5)}
+    members |= {f"a/data/{i}": bytes(4 * elements) for i in range(5)}
+    return zip_of(members, zipfile.ZIP_DEFLATED)
