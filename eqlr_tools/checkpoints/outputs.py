@@ -16,8 +16,8 @@ from eqlr_tools.checkpoints.trees import Path, dotted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WRITE_BLOCK_BYTES = 1 << 20
-"""1 MiB keeps the block in cache and the system calls few (`facts`: 256 KiB and 4 MiB were slower)."""
+WRITE_BLOCK_BYTES = 1 << 19
+"""Half a MiB for each of two threads keeps the blocks in cache and the system calls few."""
 
 
 class Transform(Protocol):
@@ -45,8 +45,8 @@ class Output:
     def nbytes(self) -> int:
         return self.tensor.nbytes
 
-    def blocks(self) -> Iterator[NDArray]:
-        for block in self.tensor.blocks(WRITE_BLOCK_BYTES):
+    def blocks(self, span: tuple[int, int] | None = None) -> Iterator[NDArray]:
+        for block in self.tensor.blocks(WRITE_BLOCK_BYTES, span):
             yield self.transform(block, self.dtype) if self.transform else block
 
     def is_alias_of(self, other: Output) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import struct
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -18,13 +17,11 @@ from eqlr_tools.checkpoints.globals import Global, Record
 from eqlr_tools.checkpoints.outputs import Output, leaves
 from eqlr_tools.checkpoints.pickles import LazyBytes, StateDict
 from eqlr_tools.checkpoints.provenance import PROVENANCE_MEMBER, is_torch_value, plain_record
-from eqlr_tools.checkpoints.safetensors_writer import Progress, write_block
+from eqlr_tools.checkpoints.streaming import Progress
 from eqlr_tools.checkpoints.tensors import Tensor, contiguous_strides
+from eqlr_tools.checkpoints.zip_layout import ArchiveLayout
 
 ROOT = "archive"
-ALIGNMENT = 64
-_ZIP64_FROM = 1 << 31
-_DATE = (1980, 1, 1, 0, 0, 0)
 
 
 def write_torch_zip(file: BinaryIO, tree: Any, provenance: dict[str, Any], progress: Progress) -> None:
@@ -33,34 +30,14 @@ def write_torch_zip(file: BinaryIO, tree: Any, provenance: dict[str, Any], progr
     for _, output in leaves(tree):
         storages.add(output)
     pickle = _Emitter(storages).emit(tree)
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-        _member(archive, "data.pkl", pickle)
-        _member(archive, "byteorder", b"little")
-        for key, stored in enumerate(storages.written):
-            with archive.open(
-                _info(archive, f"data/{key}", stored.nbytes), "w", force_zip64=stored.nbytes >= _ZIP64_FROM
-            ) as member:
-                for block in stored.blocks():
-                    write_block(member, block)
-                    progress(block.nbytes)
-        _member(archive, "version", b"3\n")
-        _member(archive, PROVENANCE_MEMBER, json.dumps(provenance, sort_keys=True).encode())
-
-
-def _member(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    with archive.open(_info(archive, name, len(data)), "w") as member:
-        member.write(data)
-
-
-def _info(archive: zipfile.ZipFile, name: str, size: int) -> zipfile.ZipInfo:
-    """An entry whose data starts at a multiple of 64, as torch's own do, so that it can be mapped."""
-    info = zipfile.ZipInfo(f"{ROOT}/{name}", _DATE)
-    info.file_size = size
-    zip64_bytes = 20 if size >= _ZIP64_FROM else 0
-    start = archive.fp.tell() + 30 + len(info.filename) + zip64_bytes + 4  # type: ignore[union-attr]
-    padding = -start % ALIGNMENT
-    info.extra = b"FB" + struct.pack("<H", padding) + b"Z" * padding
-    return info
+    archive = ArchiveLayout()
+    archive.add(f"{ROOT}/data.pkl", pickle)
+    archive.add(f"{ROOT}/byteorder", b"little")
+    for key, stored in enumerate(storages.written):
+        archive.add(f"{ROOT}/data/{key}", stored)
+    archive.add(f"{ROOT}/version", b"3\n")
+    archive.add(f"{ROOT}/{PROVENANCE_MEMBER}", json.dumps(provenance, sort_keys=True).encode())
+    archive.write(file.fileno(), progress)
 
 
 @dataclass

@@ -34,7 +34,7 @@ class Scale:
     def __call__(self, bits: NDArray, dtype: DType) -> NDArray:
         """Scale a block of bit patterns; may reuse its memory."""
         if dtype.itemsize <= 2:
-            return np.take(_table(self, dtype.name), bits, mode="clip")
+            return np.take(_table(self, dtype.name), bits, mode="clip", out=bits)
         with np.errstate(over="ignore", invalid="ignore"):
             return self._arithmetic(dtype.values(bits)).view(dtype.bits_dtype)
 
