@@ -1,6 +1,6 @@
 """A file that appears whole or not at all.
 
-The data goes to a temporary file beside the target, is flushed to the disk, checked by the caller and only then
+The data goes to a temporary file beside the target, is checked by the caller, flushed to the disk and only then
 given its name. The temporary file is locked while it is in use, so that the next run can tell what a killed one
 left behind and remove it.
 """
@@ -39,7 +39,7 @@ def check_target(target: Path, sources: tuple[Path, ...], force: bool) -> None:
 
 @contextlib.contextmanager
 def new_file(target: Path, verify: Callable[[Path], None], force: bool) -> Iterator[BinaryIO]:
-    """Yield a file to write. When the block ends well: fsync, `verify(temporary path)`, then the final name.
+    """Yield a file to write. When the block ends well: `verify(temporary path)`, fsync, then the final name.
 
     On any exception, in the block or from `verify`, the temporary file is removed and the target untouched.
     """
@@ -53,15 +53,22 @@ def new_file(target: Path, verify: Callable[[Path], None], force: bool) -> Itera
         with os.fdopen(descriptor, "w+b", buffering=0) as file:
             if fcntl is not None:
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
-            try:
+            with _as_output_errors(target):
                 yield file
+            verify(temporary)  # While the disk is still busy with what was written last.
+            with _as_output_errors(target):
                 os.fsync(descriptor)
-            except OSError as error:
-                raise OutputError(f"{target}: writing failed ({error.strerror})", hint="is the disk full?") from error
-            verify(temporary)
             _publish(temporary, target, force)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _as_output_errors(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(f"{target}: writing failed ({error.strerror})", hint="is the disk full?") from error
 
 
 def _publish(temporary: Path, target: Path, force: bool) -> None:

@@ -48,7 +48,7 @@ def write_placed(descriptor: int, placed: Sequence[Placed], progress: Progress, 
         start = position = item.position + first * item.output.dtype.itemsize
         checksum = 0
         for block in item.output.blocks((first, last)):
-            data = memoryview(block.view(np.uint8))
+            data = memoryview(block.view(np.uint8))  # type: ignore[arg-type]
             checksum = zlib.crc32(data, checksum) if checksums else 0
             position += write_all(descriptor, data, position)
         _start_write_back(descriptor, start, position - start)
@@ -103,7 +103,7 @@ def _sync_file_range() -> Callable[[int, int, int, int], Any] | None:
     except (OSError, AttributeError, ImportError, TypeError):
         return None
     call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    return call  # type: ignore[no-any-return]
+    return call
 
 
 def _start_write_back(descriptor: int, start: int, size: int) -> None:

@@ -125,10 +125,14 @@ def read_bare_pickle(source: Source) -> Any:
     Storages are files of torch's inside the pickle, as byte strings. They stay where they are. Something behind the
     pickle is refused: a second pickle would be lost when the file is rewritten.
     """
-    reader = Unpickler(source, load_blob=read_nested)
+    return _sole(Unpickler(source, load_blob=read_nested))
+
+
+def _sole(reader: Unpickler) -> Any:
     tree = reader.load()
-    if reader.position != source.size:
-        raise UnreadableError(f"{source.name}: {source.size - reader.position:,} bytes follow the pickle")
+    rest = reader.source.size - reader.position
+    if rest:
+        raise UnreadableError(f"{reader.source.name}: {rest:,} bytes follow the pickle")
     return tree
 
 
@@ -157,8 +161,8 @@ def read_torch_zip(archive: ZipReader) -> Any:
             known[key] = Storage(part, 0, part.size, byteorder)
         return TypedStorage(known[key], dtype)
 
-    pickle = archive.member(pickle_name, MAX_PICKLE_BYTES)
-    return Unpickler(pickle, persistent_load=load_storage).load()
+    reader = Unpickler(archive.member(pickle_name, MAX_PICKLE_BYTES), persistent_load=load_storage)
+    return _sole(reader)
 
 
 def find_pickle(archive: ZipReader) -> str | None:

@@ -1,7 +1,8 @@
 """Do two checkpoints compute the same? Every effective tensor of both, compared in units in the last place.
 
-The effective weights are computed from the files alone, in float64, by another route than the executor's: stored
-value times the constant that recognition gives, rounded once. Nothing of a plan is used.
+The effective weights are computed from the files alone, by another route than the executor's: stored value times the
+constant that recognition gives. Nothing of a plan is used. Where the product in float32, which is what a network
+applies, is not the same to the bit, it is computed in float64 and rounded once.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eqlr_tools.checkpoints.dtypes import DType
 from eqlr_tools.checkpoints.outputs import constant_tensor
+from eqlr_tools.checkpoints.streaming import in_threads
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import NothingMatchedError
 from eqlr_tools.families.registry import Recognition
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 
 MAX_ULP = 2
 """Scaling by a constant rounded to float32, in float32, is within 2 ulp of the product with the exact constant."""
+
+_BLOCK_ELEMENTS = 1 << 16
+_SPAN_ELEMENTS = 1 << 23
 
 Progress = Callable[[int], None]
 
@@ -228,17 +234,10 @@ def compare(
         return Comparison(network, name, False, None, problem=problem)
     worst: int | None = 0
     relative, differing = 0.0, 0
-    for a, b in _paired_blocks(left.tensor, right.tensor):
-        progress(a.nbytes)
-        if (left.tensor.dtype, left.scale, left.add) == (right.tensor.dtype, right.scale, right.add) and np.array_equal(
-            a, b
-        ):
-            continue
-        if exact:
-            differing += int(np.count_nonzero(a != b))
-            worst = None
-            continue
-        ulp, rel, count = _distance(left, a, right, b)
+    spans = _spans(left.tensor, right.tensor)
+    results = in_threads(lambda span: _compare_span(left, right, span), spans, left.tensor.nbytes)
+    for span, (ulp, rel, count) in zip(spans, results, strict=True):
+        progress((span[1] - span[0]) * left.tensor.dtype.itemsize)
         worst = None if worst is None or ulp is None else max(worst, ulp)
         relative, differing = max(relative, rel), differing + count
     equal = worst is not None and worst <= tolerance_ulp
@@ -246,18 +245,71 @@ def compare(
     return Comparison(network, name, equal, worst, relative, differing, elements, problem)
 
 
-def _paired_blocks(left: Tensor, right: Tensor) -> Iterator[tuple[NDArray, NDArray]]:
-    """Blocks of equal length of both tensors, whatever their element sizes and layouts."""
-    if left.is_contiguous and right.is_contiguous:
-        elements = 1 << 16
-        blocks = (left.blocks(elements * left.dtype.itemsize), right.blocks(elements * right.dtype.itemsize))
-        yield from zip(*blocks, strict=True)
-    elif left.numel:
-        yield left.bits().reshape(-1), right.bits().reshape(-1)
+_Span = tuple[int, int]
+_Difference = tuple[int | None, float, int]
+"""(largest ulp, largest relative difference, count of differing elements)."""
 
 
-def _distance(left: Effective, a: NDArray, right: Effective, b: NDArray) -> tuple[int | None, float, int]:
-    """(largest ulp, largest relative difference, count of differing elements) in the coarser of the two types."""
+def _spans(left: Tensor, right: Tensor) -> list[_Span]:
+    """Spans to compare at a time. A view that is not contiguous cannot be read in parts."""
+    step = _SPAN_ELEMENTS if left.is_contiguous and right.is_contiguous else max(left.numel, 1)
+    return [(first, min(first + step, left.numel)) for first in range(0, left.numel, step)]
+
+
+def _compare_span(left: Effective, right: Effective, span: _Span) -> _Difference:
+    block = _BLOCK_ELEMENTS if left.tensor.is_contiguous and right.tensor.is_contiguous else left.tensor.numel
+    blocks = (e.tensor.blocks(block * e.tensor.dtype.itemsize, span) for e in (left, right))
+    worst: int | None = 0
+    relative, differing = 0.0, 0
+    for a, b in zip(*blocks, strict=True):
+        ulp, rel, count = _compare_block(left, a, right, b)
+        worst = None if worst is None or ulp is None else max(worst, ulp)
+        relative, differing = max(relative, rel), differing + count
+    return worst, relative, differing
+
+
+def _compare_block(left: Effective, a: NDArray, right: Effective, b: NDArray) -> _Difference:
+    """Bits that are equal as stored, or as the network would apply them, need no arithmetic in float64."""
+    alike = left.tensor.dtype == right.tensor.dtype
+    if alike and (left.scale, left.add) == (right.scale, right.add) and np.array_equal(a, b):
+        return 0, 0.0, 0
+    if not (left.tensor.dtype.is_float and right.tensor.dtype.is_float):
+        return None, 0.0, int(np.count_nonzero(a != b))
+    if alike and _applies_plainly(left) and _applies_plainly(right):
+        unequal = _applied(left, a) != _applied(right, b)
+        if not unequal.any():
+            return 0, 0.0, 0
+        a, b = a[unequal], b[unequal]
+    return _distance(left, a, right, b)
+
+
+def _applies_plainly(effective: Effective) -> bool:
+    """True if one float32 product gives what is applied, and cannot overflow: an overflow must be found."""
+    return effective.add == 0.0 and 0 < effective.scale <= 1 and effective.tensor.dtype.itemsize <= 4
+
+
+def _applied(effective: Effective, bits: NDArray) -> NDArray:
+    """The bits of the effective weights as a network computes them: times the constant in float32, rounded once."""
+    dtype, scale = effective.tensor.dtype, effective.scale
+    if scale == 1.0:
+        return bits
+    if dtype.itemsize <= 2:
+        return np.take(_applied_patterns(dtype, scale), bits, mode="clip", out=np.empty_like(bits))
+    with np.errstate(invalid="ignore", under="ignore"):
+        product: NDArray = dtype.values(bits) * np.float32(scale)
+    return product.view(bits.dtype)
+
+
+@lru_cache(maxsize=64)
+def _applied_patterns(dtype: DType, scale: float) -> NDArray:
+    """What is applied for each pattern of an 8- or 16-bit float."""
+    patterns = np.arange(1 << 8 * dtype.itemsize, dtype=dtype.bits_dtype)
+    with np.errstate(invalid="ignore", under="ignore"):
+        return dtype.bits(dtype.values(patterns).astype(np.float32) * np.float32(scale))
+
+
+def _distance(left: Effective, a: NDArray, right: Effective, b: NDArray) -> _Difference:
+    """The difference in units of the coarser of the two types."""
     x = left.tensor.dtype.values(a).astype(np.float64) * left.scale + left.add
     y = right.tensor.dtype.values(b).astype(np.float64) * right.scale + right.add
     both_nan = np.isnan(x) & np.isnan(y)
