@@ -1,0 +1,159 @@
+"""Whatever stops a bake: the target is absent or whole and verified, the source unchanged, nothing is left for long."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from eqlr_tools.checkpoints import atomic, sources
+from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.rewriting.bake import plan_bake
+from eqlr_tools.rewriting.run import run
+from eqlr_tools.rewriting.selection import Selection
+from tests.conftest import Result
+
+MOMENTS = 100
+LAYERS, ROWS = 6, 256
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """An equalized network of 6 MB: writing and verifying it takes long enough to be stopped in between."""
+    state = {}
+    for index in range(LAYERS):
+        state[f"layer{index}.parametrizations.weight.original"] = torch.randn(ROWS, 1024)
+        state[f"layer{index}.parametrizations.weight.0.scale"] = torch.tensor(1024**-0.5)
+    folder = tmp_path / "source"
+    folder.mkdir()
+    torch.save(state, folder / "model.pt")
+    return folder / "model.pt"
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def bake(source: Path, target: Path) -> None:
+    run(plan_bake(open_checkpoint(source), target, Selection()), Selection(), force=True)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_killed_at_a_hundred_moments(source: Path, suffix: str, tmp_path: Path) -> None:
+    """SIGKILL in a forked child, at moments spread over the whole time that a bake takes."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    target = folder / f"plain{suffix}"
+    before = digest(source)
+    bake(source, target)
+    whole = digest(target)
+    target.unlink()
+    start = time.perf_counter()
+    bake(source, target)
+    takes = time.perf_counter() - start
+    killed = left_behind = 0
+    for moment in range(MOMENTS):
+        target.unlink(missing_ok=True)
+        child = os.fork()
+        if child == 0:
+            try:
+                bake(source, target)
+            finally:
+                os._exit(0)
+        time.sleep(takes * 1.2 * moment / MOMENTS)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        killed += os.WIFSIGNALED(status)
+        left_behind += len(list(folder.glob(f".{target.name}*")))
+        assert not target.exists() or digest(target) == whole, f"half a file after moment {moment}"
+        assert digest(source) == before
+    assert killed >= MOMENTS // 4, "most bakes ended before they were killed: the moments prove nothing"
+    assert left_behind, "no kill hit a bake that was writing: the moments prove nothing"
+    bake(source, target)
+    assert [path.name for path in folder.iterdir()] == [target.name], "the next run cleans up"
+
+
+def test_a_full_disk(source: Path, tmp_path: Path) -> None:
+    """The file may not grow beyond 2 MB: what a full disk or a quota does to a write."""
+    target = tmp_path / "plain.safetensors"
+    limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); "
+    code = (
+        limit + f"from eqlr_tools.cli import main; raise SystemExit(main(['bake', {str(source)!r}, {str(target)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"eqlr: {target}: writing failed")
+    assert "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_permission_removed(source: Path, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    folder = tmp_path / "closed"
+    folder.mkdir(mode=0o500)
+    result = run_cli("bake", source, folder / "plain.pt")
+    assert result.code == 2
+    assert "cannot be written" in result.stderr
+    assert list(folder.iterdir()) == []
+
+
+def test_renaming_refused(
+    source: Path, tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The permission is lost between writing and naming."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(atomic.os, "link", refuse)
+    monkeypatch.setattr(atomic.os, "rename", refuse)
+    result = run_cli("bake", source, tmp_path / "plain.pt")
+    assert result.code == 2
+    assert "cannot be put in place" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("reads", [2, 8, 20])
+def test_the_source_is_cut_short(
+    reads: int, source: Path, tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, seen = sources.FileSource.readinto, [0]
+
+    def cutting(self: sources.FileSource, offset: int, buffer: memoryview) -> None:
+        if len(buffer) > 100_000 and self.path == source:
+            seen[0] += 1
+            if seen[0] == reads:
+                os.truncate(source, 300_000)
+        read(self, offset, buffer)
+
+    monkeypatch.setattr(sources.FileSource, "readinto", cutting)
+    result = run_cli("bake", source, tmp_path / "plain.pt")
+    assert result.code == 2, result.stderr
+    assert "the file ends at byte" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_an_existing_target_survives_a_failure(source: Path, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    target = tmp_path / "plain.pt"
+    target.write_bytes(b"precious")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, hard))
+    try:
+        result = run_cli("bake", source, target, "--force")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert result.code == 2
+    assert target.read_bytes() == b"precious"
