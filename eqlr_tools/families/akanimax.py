@@ -65,6 +65,7 @@ FAMILY = Family(
     ),
     rules=_rules,
     doubt=switched_off("use_eql"),
+    switch="use_eql",
     question=_question,
     load_back="construct the network with use_eql=False",
 )

@@ -9,6 +9,7 @@ lr 0.01, and the noise modulators are plain although they are wrapped too.
 
 from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.multipliers import inferred_multiplier
+from eqlr_tools.families.rules import switched_off
 from eqlr_tools.scaling import SQRT2, dense_fan_in
 
 FAMILY = Family(
@@ -17,6 +18,9 @@ FAMILY = Family(
     architecture="progan",
     upstream="facebookresearch/pytorch_GAN_zoo",
     scales_output=True,
+    doubt=switched_off("equalizedlR"),
+    switch="equalizedlR",
+    load_back="construct the network with equalizedlR=False",
     signatures=(
         Signature(r"scaleLayers\.0\.0\.module\.weight", 4, what="a ConstrainedLayer around its `module`"),
         Signature(r"formatLayer\.module\.weight", 2, what="a ConstrainedLayer around its `module`"),

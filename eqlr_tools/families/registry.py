@@ -75,7 +75,8 @@ def recognise(
 
 def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, overrides: Overrides) -> Recognition:
     view = NetworkView(network, checkpoint)
-    verdicts = tuple(candidate.answer(view) for candidate in known_families())
+    done = _baked_by_us(checkpoint, network)
+    verdicts = tuple(_undoubted(candidate, done).answer(view) for candidate in known_families())
     if family == PLAIN:
         return _plain(network, view, verdicts, None, "taken as plain, as told")
     verdict = _decide(checkpoint, network, verdicts, family)
@@ -86,7 +87,6 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
         return _plain(network, view, verdicts, layout, layout.advice)
     layers = layout.all_layers(view, verdict, overrides)
     question = layout.question(view, verdict.prefix) if layout.question else None
-    done = _baked_by_us(checkpoint, network)
     if done and family is None:
         layers = [layer for layer in layers if layer.baked_weight not in done["weights"]]
         if not any(layer.equalized for layer in layers):
@@ -100,6 +100,11 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
         every = _with_plain(view, layers)
         return Recognition(network, UNDECIDED, layout, every, verdicts, question.text, question=question)
     return Recognition(network, layout.id, layout, _with_plain(view, layers), verdicts, layout.advice)
+
+
+def _undoubted(family: Family, done: dict[str, Any] | None) -> Family:
+    """What eqlr baked is the family's, although the file says now that it is not equalized."""
+    return replace(family, doubt=None) if done and done["family"] == family.id else family
 
 
 def _decide(

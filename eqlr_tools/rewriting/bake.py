@@ -16,6 +16,7 @@ from eqlr_tools.rewriting.optimizer import OptimizerOptions
 from eqlr_tools.rewriting.plan import Plan, build_plan
 from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
+from eqlr_tools.rewriting.switches import switched
 
 
 def plan_bake(
@@ -46,7 +47,10 @@ def plan_bake(
     if not edits:
         raise _nothing(source, recognitions)
     families = sorted({recognition.family for recognition in recognitions if recognition.equalized})
-    return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes, optimizers)
+    whole = [r for r in recognitions if r.equalized and len(_chosen(r, selection)) == len(r.equalized)]
+    settings, said = switched(source, whole, on=False)
+    notes += said
+    return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes, optimizers, settings)
 
 
 def _chosen(recognition: Recognition, selection: Selection) -> list[Layer]:

@@ -20,6 +20,7 @@ from eqlr_tools.rewriting.optimizer import OptimizerOptions
 from eqlr_tools.rewriting.plan import Plan, build_plan
 from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
+from eqlr_tools.rewriting.switches import switched
 from eqlr_tools.scaling import nearest_power_of_two
 
 DEFAULT_TARGET = "torch-parametrize"
@@ -51,7 +52,7 @@ def plan_equalize(
     family_named(to)
     edits: dict[TreePath, list[Edit]] = {}
     baked: dict[str, Any] = dict(source.provenance.get("baked", {}))
-    notes, reasons = [], []
+    notes, reasons, back = [], [], []
     recognitions = recognise_all(source, replace(selection, family=None))
     refuse_undecided(source, recognitions)
     for recognition in recognitions:
@@ -62,6 +63,7 @@ def plan_equalize(
         chosen = _choose(recognition, selection, to)
         if chosen.layers:
             notes.append(f"network {network.name}: {len(chosen.layers)} layers by {chosen.how}")
+            back.append(recognition)
             _forget_baked(baked, network.name, chosen.layers)
         else:
             reasons.append(f"network {network.name}: no layer qualifies")
@@ -78,7 +80,10 @@ def plan_equalize(
             f"{source.path}: nothing to equalize: {'; '.join(reasons)}",
             hint="--include GLOB names the layers; eqlr explain lists them",
         )
-    return build_plan("equalize", source, target, to, edits, {"baked": baked}, [*reasons, *notes], optimizers)
+    # torch's own names bring their constants along; the family's code needs its switch on again.
+    settings, said = switched(source, back, on=True) if to != DEFAULT_TARGET else ({}, [])
+    notes = [*reasons, *notes, *said]
+    return build_plan("equalize", source, target, to, edits, {"baked": baked}, notes, optimizers, settings)
 
 
 def _forget_baked(baked: dict[str, Any], network: str, layers: list[Layer]) -> None:

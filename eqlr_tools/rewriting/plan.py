@@ -90,8 +90,11 @@ def build_plan(
     provenance: dict[str, Any],
     notes: Sequence[str] = (),
     optimizers: OptimizerOptions | None = None,
+    settings: Mapping[TreePath, bool] | None = None,
 ) -> Plan:
     """Lay the edits over the source's tree, and convert the optimizer states of what they rescale.
+
+    `settings` are values of the file's configuration that change.
 
     What no edit names is copied.
     """
@@ -99,7 +102,7 @@ def build_plan(
     sole = source.networks[0].path if len(source.networks) == 1 else ()
     conversion = convert_optimizers(source, edits, optimizers or OptimizerOptions())
     origin: dict[int, Edit] = dict(conversion.origins)
-    tree = _rebuild(source.tree, (), _Changes(edits, conversion.trees), origin)
+    tree = _rebuild(source.tree, (), _Changes(edits, {**conversion.trees, **(settings or {})}), origin)
     dropped = [
         Dropped(edit.network or "", edit.source or "", edit.reason)
         for group in edits.values()
