@@ -10,7 +10,7 @@ The state dict has the names that `eqlr equalize` writes, so files and modules f
 
 from eqlr_tools.nn.groups import parameter_groups
 from eqlr_tools.nn.layers import EqualizedConv2d, EqualizedConvTranspose2d, EqualizedLinear
-from eqlr_tools.nn.parametrization import HeScale, bake, equalize, equalized_layers
+from eqlr_tools.nn.parametrization import HeScale, bake, equalize, equalized_layers, fan_in
 
 __all__ = [
     "EqualizedConv2d",
@@ -20,5 +20,6 @@ __all__ = [
     "bake",
     "equalize",
     "equalized_layers",
+    "fan_in",
     "parameter_groups",
 ]

@@ -121,6 +121,7 @@ def bake(module: ModuleT) -> ModuleT:
     if not layers:
         raise NothingMatchedError("no equalized layer in this module")
     for _, layer in layers:
+        _unshare_class(layer)
         parametrize.remove_parametrizations(layer, "weight", leave_parametrized=True)
         # torch registers the weight anew, behind the bias; a layer built plain has it first, and so do its files.
         others = {name: value for name, value in layer._parameters.items() if name != "weight"}
@@ -150,6 +151,17 @@ def fan_in(layer: nn.Module) -> int:
 def attach(layer: nn.Module, constant: float) -> None:
     """Parametrize the weight of one layer by a constant."""
     parametrize.register_parametrization(layer, "weight", HeScale(constant, layer.weight))  # type: ignore[arg-type]
+
+
+def _unshare_class(layer: nn.Module) -> None:
+    """Give a parametrized layer a class of its own.
+
+    torch keeps the parametrized `weight` as a property of a class made for the layer, which copies of the layer share
+    (`deepcopy`, averaged models), and removing the parametrization of one deletes the property of all.
+    """
+    shared = type(layer)
+    content = {name: value for name, value in vars(shared).items() if name not in ("__dict__", "__weakref__")}
+    layer.__class__ = type(shared.__name__, shared.__bases__, content)
 
 
 def _scale_of(layer: nn.Module) -> Tensor | None:

@@ -126,6 +126,19 @@ def test_state_dict_deepcopy_and_strict_loading() -> None:
     assert not torch.equal(twin.eval()(inputs()), net(inputs()))
 
 
+def test_baking_a_copy_leaves_the_original() -> None:
+    """An averaged copy is baked for export while training goes on."""
+    net = eqnn.equalize(model()).eval()
+    average = AveragedModel(net)
+    baked, again = eqnn.bake(copy.deepcopy(net)), eqnn.bake(average.module)
+    assert eqnn.equalized_layers(net).keys() == {"0", "4"}
+    assert type(baked[0]) is type(again[0]) is nn.Conv2d
+    assert torch.equal(baked(inputs()), net(inputs()))
+    net[0].parametrizations.weight.original.grad = None  # type: ignore[union-attr]
+    net(inputs()).sum().backward()
+    assert net[0].parametrizations.weight.original.grad is not None  # type: ignore[union-attr]
+
+
 def test_files_of_eqlr_equalize_load_and_go_back(run_cli: Callable[..., Result], tmp_path: Path) -> None:
     plain = model()
     torch.save(plain.state_dict(), tmp_path / "plain.pt")
