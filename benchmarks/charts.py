@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -35,7 +35,7 @@ class Panel:
     y_title: str = ""
     log: bool = False
     y_range: tuple[float, float] | None = None
-    notes: Sequence[str] = field(default=())
+    legend_at: str = "top"
 
 
 def draw(panels: Sequence[Panel], target: Path, *, columns: int = 2, size: tuple[int, int] = (460, 300)) -> None:
@@ -60,7 +60,7 @@ class _Chart:
         self.x_low, self.x_high = min(x for x, _ in points), max(x for x, _ in points)
         low, high = panel.y_range or (min(y for _, y in points), max(y for _, y in points))
         if panel.log:
-            low, high = math.floor(math.log10(low)), math.ceil(math.log10(high))
+            low, high = math.log10(low) - 0.15, math.log10(high) + 0.15
         self.y_low, self.y_high = low, high if high > low else low + 1
 
     def draw(self) -> None:
@@ -80,8 +80,7 @@ class _Chart:
             self.pen.line(self._box(self.left, y, self.right, y), fill=_GRID, width=_ZOOM)
             label = f"1e{value:.0f}" if self.panel.log else f"{value:.3g}"
             self._text((self.left - 6, y - 7), label, 11, anchor="ra")
-        for part in range(5):
-            x = self.x_low + (self.x_high - self.x_low) * part / 4
+        for x in _round_values(self.x_low, self.x_high):
             self._text((self._x(x), self.bottom + 4), f"{x:.0f}", 11, anchor="ma")
         self._text(((self.left + self.right) / 2, self.bottom + 20), self.panel.x_title, 11, anchor="ma")
         self._text((self.right - 4, self.top - 22), self.panel.y_title, 11, anchor="ra")
@@ -89,8 +88,8 @@ class _Chart:
     def _ticks(self) -> list[float]:
         if self.panel.log:
             step = max(1, math.ceil((self.y_high - self.y_low) / 8))
-            return [float(v) for v in range(int(self.y_low), int(self.y_high) + 1, step)]
-        return [self.y_low + (self.y_high - self.y_low) * part / 4 for part in range(5)]
+            return [float(v) for v in range(math.ceil(self.y_low), math.floor(self.y_high) + 1, step)]
+        return _round_values(self.y_low, self.y_high)
 
     def _line(self, line: Line) -> None:
         points = [
@@ -100,14 +99,11 @@ class _Chart:
 
     def _legend(self) -> None:
         named = [line for line in self.panel.lines if line.label]
-        entries = [(line.label, line.color) for line in named] + [(note, "") for note in self.panel.notes]
-        if not entries:
-            return
-        for row, (label, color) in enumerate(entries):
-            y = self.top + 6 + 14 * row
-            if color:
-                self.pen.line(self._box(self.left + 8, y + 6, self.left + 24, y + 6), fill=color, width=3 * _ZOOM)
-            self._text((self.left + (30 if color else 8), y), label, 11)
+        left = self.right - 190
+        for row, line in enumerate(named):
+            y = self.top + 6 + 14 * row if self.panel.legend_at == "top" else self.bottom - 18 - 14 * row
+            self.pen.line(self._box(left, y + 6, left + 16, y + 6), fill=line.color, width=3 * _ZOOM)
+            self._text((left + 22, y), line.label, 11)
 
     def _x(self, value: float) -> float:
         return self.left + (self.right - self.left) * (value - self.x_low) / (self.x_high - self.x_low or 1)
@@ -123,3 +119,11 @@ class _Chart:
     def _text(self, place: tuple[float, float], text: str, points: int, anchor: str = "la") -> None:
         font = ImageFont.load_default(points * _ZOOM)
         self.pen.text((place[0] * _ZOOM, place[1] * _ZOOM), text, fill=_INK, font=font, anchor=anchor)
+
+
+def _round_values(low: float, high: float) -> list[float]:
+    """Four to eight values at round distances inside a range."""
+    raw = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = max((factor * power for factor in (1.0, 2.0, 5.0) if factor * power <= raw), default=power)
+    return [place * step for place in range(math.ceil(low / step), math.floor(high / step) + 1)]

@@ -22,7 +22,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -188,10 +188,11 @@ def picture(records: dict[str, Record], target: Path) -> None:
             Line(record.steps, series, color=PALETTE[0] if name.startswith("G") else PALETTE[3], width=1.0)
             for name, series in record.relative.items()
         ]
-        lines[0] = Line(lines[0].xs, lines[0].ys, "generator, a line per layer", PALETTE[0], 1.0)
-        last = next(i for i, name in enumerate(record.relative) if name.startswith("D"))
-        lines[last] = Line(lines[last].xs, lines[last].ys, "critic", PALETTE[3], 1.0)
-        panels.append(Panel(f"{way}: step / rms of the layer", lines, "steps", "", True, limits))
+        if way == WAYS[-1]:  # one legend for the four panels, where there is room
+            last = next(index for index, name in enumerate(record.relative) if name.startswith("D"))
+            lines[0] = replace(lines[0], label="generator, a line per layer")
+            lines[last] = replace(lines[last], label="critic")
+        panels.append(Panel(f"{way}: step / rms of the layer", lines, "steps", "", True, limits, "bottom"))
     colors = dict(zip(records, PALETTE, strict=False))
     panels.append(
         Panel(
