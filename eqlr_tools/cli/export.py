@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eqlr_tools.cli import options
-from eqlr_tools.onnx_export.options import DEFAULT_OPSET, Image, Latent, Noise, Precision
+from eqlr_tools.onnx_export.options import Image, Latent, Noise, Precision
 from eqlr_tools.onnx_export.runtime import Provider
 from eqlr_tools.reports.rendering import Format
 
@@ -45,7 +45,9 @@ def export(
     precision: Annotated[
         Precision, typer.Option("--precision", help="mixed: fp16 except for layers that it would spoil.")
     ] = Precision.fp32,
-    opset: Annotated[int, typer.Option("--opset", metavar="N", help="ONNX operator set.")] = DEFAULT_OPSET,
+    opset: Annotated[
+        int | None, typer.Option("--opset", metavar="N", help="ONNX operator set; 18, or 22 for bf16.")
+    ] = None,
     provider: Annotated[Provider, typer.Option("--provider", help="What runs the check.")] = Provider.cpu,
     min_snr: Annotated[
         float | None,
@@ -65,11 +67,12 @@ def export(
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.sink import emit
     from eqlr_tools.onnx_export.export import export as run
-    from eqlr_tools.onnx_export.options import Options
+    from eqlr_tools.onnx_export.options import BF16_OPSET, DEFAULT_OPSET, Options
     from eqlr_tools.onnx_export.subject import Choices
     from eqlr_tools.reports.export import export_report
 
-    wanted = Options(precision=precision, opset=opset, noise=noise, latent=latent, image=image, split=split)
+    operators = opset if opset is not None else BF16_OPSET if precision is Precision.bf16 else DEFAULT_OPSET
+    wanted = Options(precision=precision, opset=operators, noise=noise, latent=latent, image=image, split=split)
     chosen = options.selection(network, family, gain, lr_multiplier)
     checkpoint = open_checkpoint(source)
     done = run(checkpoint, target, chosen, wanted, Choices(clamp), provider=provider, min_snr=min_snr, force=force)

@@ -32,6 +32,8 @@ _EXTREME_LATENT = 30.0
 _EXTREME_SHARE = 0.1
 EXTREME_ALLOWANCE = 20.0
 """How many dB extreme latents may cost: in their images large terms cancel, and the rounding of them stays."""
+_ENOUGH_VALUES = 16
+"""A sample of fewer values, a logit, may be small by chance: the ratio is then taken over all samples."""
 _BYTES_SNR = 50.0
 """For images of bytes: a value that lies between two levels may become either, which costs some dB."""
 _RANDOM = "RandomNormalLike"
@@ -148,7 +150,10 @@ def _agreement(part: str, name: str, kind: str, pairs: list[tuple[NDArray, NDArr
         for one, wanted in zip(found.astype(np.float64), expected.astype(np.float64), strict=True):
             error = np.abs(one - wanted) / max(float(np.abs(wanted).max()), 1e-30)
             worst, total, count = max(worst, float(error.max())), total + float(error.mean()), count + 1
-            ratios.append(snr_db(one, wanted))
+            if one.size >= _ENOUGH_VALUES:
+                ratios.append(snr_db(one, wanted))
+    if not ratios:
+        ratios = [snr_db(*(np.concatenate(side).astype(np.float64) for side in zip(*pairs, strict=True)))]
     batches = tuple(sorted({len(found) for found, _ in pairs}))
     return Agreement(part, name, kind, count, batches, worst, total / count, min(ratios), levels)
 

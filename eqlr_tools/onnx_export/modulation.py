@@ -29,7 +29,7 @@ from eqlr_tools.onnx_export.pieces import Parameters, inverse_root
 from eqlr_tools.scaling import SQRT2
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import DTypeLike, NDArray
 
 _SMALLEST = 1e-15
 """Stands in for a norm of zero; its square is still a number in single precision."""
@@ -51,12 +51,15 @@ def styles(graph: Graph, parameters: Parameters, layer: str, w: str) -> str:
     return graph.node("Conv", [w, weight, bias], f"{layer}/style")
 
 
-def modulation(graph: Graph, parameters: Parameters, layer: str, w: str, *, half: bool) -> Modulation:
-    """Styles, weights and demodulation of a layer, the activation's gain sqrt(2) included."""
+def modulation(graph: Graph, parameters: Parameters, layer: str, w: str, *, half: DTypeLike | None) -> Modulation:
+    """Styles, weights and demodulation of a layer, the activation's gain sqrt(2) included.
+
+    `half` is the type of sixteen bits that the layer computes in, or None.
+    """
     weight = parameters[f"{layer}.weight"]
     style = styles(graph, parameters, layer, w)
-    if half:
-        return _prenormalised(graph, layer, weight, style)
+    if half is not None:
+        return _prenormalised(graph, layer, weight, style, half)
     power = _power(graph, layer, style, np.square(weight).sum(axis=(2, 3)), np.full(len(weight), DEMODULATION_EPS))
     return Modulation(style, weight, inverse_root(graph, power, f"{layer}/demodulation"))
 
@@ -68,7 +71,7 @@ def normalised_weight(weight: NDArray) -> tuple[NDArray, NDArray]:
     return weight / norms[:, None, None, None], norms
 
 
-def _prenormalised(graph: Graph, layer: str, weight: NDArray, style: str) -> Modulation:
+def _prenormalised(graph: Graph, layer: str, weight: NDArray, style: str, half: DTypeLike) -> Modulation:
     weight, norms = normalised_weight(weight)
     largest = graph.reduce("ReduceMax", graph.node("Abs", [style], f"{layer}/abs"), [1], f"{layer}/largest")
     largest = graph.node("Max", [largest, graph.constant("style.smallest", _SMALLEST)], f"{layer}/largest_style")
@@ -79,9 +82,9 @@ def _prenormalised(graph: Graph, layer: str, weight: NDArray, style: str) -> Mod
     power = graph.node("Add", [power, graph.node("Div", [eps, square], f"{layer}/eps")], f"{layer}/power_eps")
     demodulation = inverse_root(graph, power, f"{layer}/demodulation")
     return Modulation(
-        graph.cast(small, np.float16, f"{layer}/half_style"),
+        graph.cast(small, half, f"{layer}/half_style"),
         weight,
-        graph.cast(demodulation, np.float16, f"{layer}/half_demodulation"),
+        graph.cast(demodulation, half, f"{layer}/half_demodulation"),
     )
 
 

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
+
+import ml_dtypes
+import numpy as np
 
 from eqlr_tools.errors import UsageError
 
 MIN_OPSET, DEFAULT_OPSET, MAX_OPSET = 13, 18, 24
+BF16_OPSET = 22
+"""The first whose convolutions take bfloat16."""
 
 
 class Precision(StrEnum):
@@ -55,8 +61,15 @@ class Options:
     split: bool = False
     keep_fp32: frozenset[str] = frozenset()
 
+    @property
+    def half_type(self) -> np.dtype[Any]:
+        """The type of sixteen bits that the layers use which are not in single precision."""
+        return np.dtype(ml_dtypes.bfloat16) if self.precision is Precision.bf16 else np.dtype(np.float16)
+
     def __post_init__(self) -> None:
         if not MIN_OPSET <= self.opset <= MAX_OPSET:
             raise UsageError(f"--opset {self.opset} is not between {MIN_OPSET} and {MAX_OPSET}")
+        if self.precision is Precision.bf16 and self.opset < BF16_OPSET:
+            raise UsageError(f"convolutions take bfloat16 from opset {BF16_OPSET} on", hint=f"--opset {BF16_OPSET}")
         if self.split and self.latent is Latent.w:
             object.__setattr__(self, "latent", Latent.z)

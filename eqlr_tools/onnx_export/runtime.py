@@ -45,7 +45,10 @@ def session(model: bytes | Path, provider: Provider = Provider.cpu, *, threads: 
         return runtime.InferenceSession(model if isinstance(model, bytes) else str(model), choices, providers=providers)
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"ONNX Runtime's {provider} provider does not run this model: {reason}") from error
+        raise UsageError(
+            f"ONNX Runtime's {provider} provider does not run this model: {reason}",
+            hint="--provider chooses another, --precision another type",
+        ) from error
 
 
 def _runtime() -> Any:

@@ -194,9 +194,9 @@ class _Synthesis:
     def _layer(self, layer: str, w: str, size: int, *, up: bool = False) -> None:
         graph = self.graph
         half = self.options.precision is not Precision.fp32 and layer not in self.options.keep_fp32
-        parts = modulation(graph, self.p, layer, w, half=half)
+        parts = modulation(graph, self.p, layer, w, half=self.options.half_type if half else None)
         self._convert(half, layer)
-        with graph.computing_in(np.float16 if half else np.float32):
+        with graph.computing_in(self.options.half_type if half else np.float32):
             x = graph.node("Mul", [self.x, parts.styles], f"{layer}/modulate")
             bias = self.p[f"{layer}.bias"] * SQRT2
             if up:
@@ -214,7 +214,7 @@ class _Synthesis:
 
     def _convert(self, half: bool, layer: str) -> None:
         if half != self.half:
-            self.x = self.graph.cast(self.x, np.float16 if half else np.float32, f"{layer}/cast")
+            self.x = self.graph.cast(self.x, self.options.half_type if half else np.float32, f"{layer}/cast")
             self.half = half
 
     def _transposed(self, x: str, layer: str, weight: NDArray) -> str:
@@ -252,7 +252,7 @@ class _Synthesis:
 
     def _given_noise(self, layer: str, size: int) -> str:
         given = self.graph.input(noise_input(layer), [BATCH, 1, size, size])
-        return self.graph.cast(given, np.float16, f"{layer}/half_noise") if self.half else given
+        return self.graph.cast(given, self.options.half_type, f"{layer}/half_noise") if self.half else given
 
     def _random_noise(self, x: str, layer: str) -> str:
         """A map per sample: as many as the activation has, whose first channel lends its shape."""

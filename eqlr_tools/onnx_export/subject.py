@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from eqlr_tools.families.registry import Recognition
 from eqlr_tools.networks.stylegan2 import latents
 from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
 from eqlr_tools.onnx_export.stylegan2 import StyleGAN2
+from eqlr_tools.onnx_export.stylegan2_discriminator import StyleGAN2Discriminator
 from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network
 from eqlr_tools.rewriting.selection import Selection, recognise_all
 
@@ -105,10 +106,25 @@ def _stylegan2(canonical: CanonicalNetwork, choices: Choices) -> tuple[OnnxNetwo
         notes.append(
             f"the file holds no average w; that of {_AVERAGED_LATENTS:,} seeded latents is used for truncation"
         )
-    clamp = _clamp(canonical) if choices.clamp is None else choices.clamp
-    network = StyleGAN2(parameters, clamp if clamp is not None and math.isfinite(clamp) else None)
+    network = StyleGAN2(parameters, _limit(canonical, choices))
     multiplier = canonical.lr_multiplier
     return network, {"mapping lr multiplier": multiplier} if multiplier is not None else {}, notes
+
+
+def _discriminator(canonical: CanonicalNetwork, choices: Choices) -> tuple[OnnxNetwork, dict[str, Fact], list[str]]:
+    parameters = {name: canonical.values(name) for name in canonical.parts}
+    if any(name.startswith("mapping.") for name in parameters):
+        raise UsageError(
+            f"network {canonical.recognition.network.name} is a conditional discriminator, which is not exported",
+            hint="--network NAME takes another network",
+        )
+    return StyleGAN2Discriminator(parameters, _limit(canonical, choices)), {}, []
+
+
+def _limit(canonical: CanonicalNetwork, choices: Choices) -> float | None:
+    """The clamp that the user says, else the file; infinity means none."""
+    clamp = _clamp(canonical) if choices.clamp is None else choices.clamp
+    return clamp if clamp is not None and math.isfinite(clamp) else None
 
 
 def _average(parameters: dict[str, NDArray]) -> NDArray:
@@ -132,9 +148,7 @@ def _clamp(canonical: CanonicalNetwork) -> float | None:
 
 
 _Maker = Callable[[CanonicalNetwork, Choices], tuple[OnnxNetwork, dict[str, Fact], list[str]]]
-_MAKERS: dict[tuple[str, str], _Maker] = {("stylegan2", "generator"): _stylegan2}
-
-
-def exportable() -> Any:
-    """The (architecture, role) pairs that can be exported."""
-    return sorted(_MAKERS)
+_MAKERS: dict[tuple[str, str], _Maker] = {
+    ("stylegan2", "generator"): _stylegan2,
+    ("stylegan2", "discriminator"): _discriminator,
+}

@@ -57,6 +57,26 @@ def parameters(
     return p
 
 
+def discriminator_parameters(resolution: int, width: int, *, seed: int = 0) -> dict[str, NDArray]:
+    """Canonical parameters of a small StyleGAN2 discriminator."""
+    rng = np.random.default_rng(seed)
+    p: dict[str, NDArray] = {}
+
+    def layer(name: str, *shape: int) -> None:
+        p[f"{name}.weight"] = rng.standard_normal(shape) / np.sqrt(np.prod(shape[1:]))
+        p[f"{name}.bias"] = rng.standard_normal(shape[0]) * 0.1
+
+    layer(f"b{resolution}.fromrgb", width, 3, 1, 1)
+    for size in (1 << log for log in range(3, resolution.bit_length())):
+        layer(f"b{size}.conv0", width, width, 3, 3)
+        layer(f"b{size}.conv1", width, width, 3, 3)
+        p[f"b{size}.skip.weight"] = rng.standard_normal((width, width, 1, 1)) / np.sqrt(width)
+    layer("b4.conv", width, width + 1, 3, 3)
+    layer("b4.fc", width, 16 * width)
+    layer("b4.out", 1, width)
+    return p
+
+
 def with_style_scale(p: dict[str, NDArray], factor: float) -> dict[str, NDArray]:
     """The same network with larger styles where demodulation takes them out again: its images stay as they are."""
     scaled = {name for name in p if ".conv" in name and ".style." in name}
