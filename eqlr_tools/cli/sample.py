@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from eqlr_tools.cli import options
 from eqlr_tools.onnx_export.runtime import Provider
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
-
-    from eqlr_tools.rewriting.selection import Selection
 
 
 def register(app: typer.Typer) -> None:
@@ -47,30 +42,13 @@ def sample(
     from eqlr_tools.checkpoints.atomic import check_target, new_file
     from eqlr_tools.cli.sink import note
     from eqlr_tools.onnx_export.png import png
-    from eqlr_tools.onnx_export.sampling import Sampling, draw, grid, parse_seeds
+    from eqlr_tools.onnx_export.sampling import Sampling, draw, grid, parse_seeds, runner
 
     check_target(output, (source,), force)
     wanted = Sampling(parse_seeds(seeds), truncation, label)
-    runner = _runner(source, options.selection(network, family, gain, lr_multiplier), provider)
-    images = draw(runner, wanted)
+    model = runner(source, options.selection(network, family, gain, lr_multiplier), provider)
+    images = draw(model, wanted)
     with new_file(output, lambda path: None, force) as file:
         file.write(png(grid(images)))
     count, height, width, _ = images.shape
     note(f"{output}: {count} images of {height}×{width}, seeds {seeds}, truncation {truncation:g}", quiet=quiet)
-
-
-def _runner(source: Path, chosen: Selection, provider: Provider) -> InferenceSession:
-    """The model in the file, or the one that a checkpoint's generator is exported to, in memory."""
-    from eqlr_tools.checkpoints.opening import open_checkpoint
-    from eqlr_tools.errors import UnreadableError
-    from eqlr_tools.onnx_export.options import Options
-    from eqlr_tools.onnx_export.runtime import session
-    from eqlr_tools.onnx_export.subject import Choices, subject_of
-
-    if source.suffix == ".onnx":
-        if not source.is_file():
-            raise UnreadableError(f"{source}: no such file", hint="check the path")
-        return session(source, provider)
-    subject = subject_of(open_checkpoint(source), chosen, Choices())
-    (graph,) = subject.network.graphs(Options()).values()
-    return session(graph.model({}).SerializeToString(), provider)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eqlr_tools.errors import UsageError
+from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.errors import UnreadableError, UsageError
+from eqlr_tools.onnx_export.options import Options
 from eqlr_tools.onnx_export.pieces import as_bytes
+from eqlr_tools.onnx_export.runtime import Provider, session
+from eqlr_tools.onnx_export.subject import Choices, subject_of
+from eqlr_tools.rewriting.selection import Selection
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,6 +47,19 @@ def parse_seeds(text: str) -> list[int]:
     if not 0 < len(seeds) <= 10_000 or max(seeds) >= 1 << 32:
         raise UsageError(f"--seeds {text!r}: between 1 and 10,000 seeds below 2**32 are drawn")
     return seeds
+
+
+def runner(source: Path, chosen: Selection, provider: Provider) -> InferenceSession:
+    """The model in an ONNX file, or the one that a checkpoint's generator is exported to, in memory."""
+    if source.suffix == ".onnx":
+        if not source.is_file():
+            raise UnreadableError(f"{source}: no such file", hint="check the path")
+        return session(source, provider)
+    subject = subject_of(open_checkpoint(source), chosen, Choices())
+    if subject.role != "generator":
+        raise UsageError(f"{source}: network {subject.name} is a {subject.role}", hint="--network NAME takes another")
+    (graph,) = subject.network.graphs(Options()).values()
+    return session(graph.model({}).SerializeToString(), provider)
 
 
 def draw(runner: InferenceSession, what: Sampling) -> NDArray:
