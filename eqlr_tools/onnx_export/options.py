@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
-
-import ml_dtypes
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from eqlr_tools.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MIN_OPSET, DEFAULT_OPSET, MAX_OPSET = 13, 18, 24
 BF16_OPSET = 22
@@ -64,6 +64,9 @@ class Options:
     @property
     def half_type(self) -> np.dtype[Any]:
         """The type of sixteen bits that the layers use which are not in single precision."""
+        import ml_dtypes  # here, since the command line needs the names of the choices and no arrays
+        import numpy as np
+
         return np.dtype(ml_dtypes.bfloat16) if self.precision is Precision.bf16 else np.dtype(np.float16)
 
     def __post_init__(self) -> None:
