@@ -30,11 +30,16 @@ def kind_of(path: str, shape: tuple[int, ...], shapes: Mapping[str, Shape]) -> s
     return kind.replace("conv", "conv_transpose") if is_transposed(path, shape, shapes) else kind
 
 
+def sibling(path: str, last: str) -> str:
+    """The name of another tensor of the layer at `path`; a network that is one layer has no path."""
+    return f"{path}.{last}" if path else last
+
+
 def is_transposed(path: str, shape: tuple[int, ...], shapes: Mapping[str, Shape]) -> bool:
     """Tell (in, out, *kernel) from (out, in, *kernel): the bias, or the norm behind, is as long as the outputs."""
     if shape[0] == shape[1]:
         return _transposed_by_context(path, shape, shapes)
-    outputs = shapes.get(f"{path}.bias") or _norm_behind(path, shapes)
+    outputs = shapes.get(sibling(path, "bias")) or _norm_behind(path, shapes)
     if outputs is not None and len(outputs) == 1 and outputs[0] in shape[:2]:
         return outputs[0] == shape[1]
     return _transposed_by_context(path, shape, shapes)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from eqlr_tools.families.family import Overrides, View
-from eqlr_tools.families.kinds import is_embedding_name, is_norm_name, kind_of
+from eqlr_tools.families.kinds import is_embedding_name, is_norm_name, kind_of, sibling
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.scaling import dense_fan_in, he_constant, modulated_fan_in, transposed_fan_in
 
@@ -23,14 +23,17 @@ sqrt(fan_in), nn.Linear at 0.58, He's initialiser at 1.4 (`facts`: trained plain
 def plain_layers(view: View, taken: set[str]) -> list[Layer]:
     """The weights of at least two axes that are no equalized layer's, as layers with scale 1."""
     found = []
+    of_torch = any(_is_torch_weight(name) and len(shape) >= 2 for name, shape in view.shapes.items())
     for name, shape in view.shapes.items():
-        if name in taken or len(shape) < 2 or not _is_weight(name, view) or _is_buffer(name, view):
+        if name in taken or len(shape) < 2 or _is_buffer(name, view):
+            continue
+        if not (_is_torch_weight(name) or (not of_torch and _is_other_weight(name)) or _is_operand(name, view)):
             continue
         path, kind, scale = _describe(name, tuple(shape), view)
-        bias = f"{path}.bias"
+        bias = sibling(path, "bias")
         found.append(
             Layer(
-                name=path,
+                name=path or name,
                 kind=kind,
                 weight=name,
                 shape=tuple(shape),
@@ -76,7 +79,7 @@ def _why_not(layer: Layer, view: View, forced: bool) -> str:
     """Why a weight is left alone; empty if it may be equalized."""
     if layer.scale is None:
         return f"re-parametrised ({layer.kind})"
-    if not layer.weight.endswith("weight") or layer.kind == "tensor":
+    if re.split(r"[./]", layer.weight)[-1] != "weight" or layer.kind == "tensor":
         return "not the weight of a linear or convolution layer"
     if layer.fan_in < 1:
         return "empty"
@@ -93,13 +96,19 @@ def _why_not(layer: Layer, view: View, forced: bool) -> str:
     return ""
 
 
-def _is_weight(name: str, view: View) -> bool:
-    """By its name, as torch, Keras, Flax and Chainer have it; in an ONNX model by what consumes it."""
+def _is_torch_weight(name: str) -> bool:
     last = name.rpartition(".")[2]
-    if "weight" in last or last == "original1" or name.endswith("parametrizations.weight.original"):
-        return True
-    last = re.split(r"[./]", name)[-1].removesuffix(":0")
-    return last in _OTHER_NAMES or view.attribute(name, "op_type") is not None
+    return "weight" in last or last == "original1" or name.endswith("parametrizations.weight.original")
+
+
+def _is_other_weight(name: str) -> bool:
+    """By its name, as Keras, Flax and Chainer have it; beside torch's weights, a `kernel` is the filter of a blur."""
+    return re.split(r"[./]", name)[-1].removesuffix(":0") in _OTHER_NAMES
+
+
+def _is_operand(name: str, view: View) -> bool:
+    """By what consumes it, in an ONNX model."""
+    return view.attribute(name, "op_type") is not None
 
 
 def _is_buffer(name: str, view: View) -> bool:
@@ -125,7 +134,7 @@ def _describe(name: str, shape: tuple[int, ...], view: View) -> tuple[str, str, 
         return path, "embedding", 1.0
     if last != "weight":
         return name, _kind_of_other(name, shape, view), 1.0
-    return path or name, kind_of(path, shape, view.shapes), 1.0
+    return path, kind_of(path, shape, view.shapes), 1.0
 
 
 def _kind_of_other(name: str, shape: tuple[int, ...], view: View) -> str:

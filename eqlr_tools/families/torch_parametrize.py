@@ -11,27 +11,27 @@ from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.kinds import kind_of
 from eqlr_tools.families.layer import Layer
 
-_ORIGINAL = ".parametrizations.weight.original"
-_SCALE = ".parametrizations.weight.0.scale"
+_ORIGINAL = "parametrizations.weight.original"
+_SCALE = "parametrizations.weight.0.scale"
 
 
 def _stored(view: View, prefix: str) -> list[Layer]:
     found = []
     for name, shape in view.shapes.items():
-        path = name.removesuffix(_ORIGINAL)
-        if path == name or path + _SCALE not in view.shapes:
+        head, original, behind = name.partition(_ORIGINAL)
+        if not original or behind or (head and not head.endswith(".")) or head + _SCALE not in view.shapes:
             continue
-        bias = f"{path}.bias"
+        path, bias = head.removesuffix("."), f"{head}bias"
         found.append(
             Layer(
-                name=path,
+                name=path or "weight",
                 kind=kind_of(path, tuple(shape), view.shapes),
                 weight=name,
                 shape=tuple(shape),
-                scale=view.scalar(path + _SCALE),
+                scale=view.scalar(head + _SCALE),
                 bias=bias if bias in view.shapes else None,
-                baked_weight=f"{path}.weight",
-                scale_tensors=(path + _SCALE,),
+                baked_weight=f"{head}weight",
+                scale_tensors=(head + _SCALE,),
                 why="stored",
             )
         )
@@ -45,9 +45,9 @@ FAMILY = Family(
     upstream="torch.nn.utils.parametrize",
     signatures=(
         Signature(
-            r".+\.parametrizations\.weight\.0\.scale",
+            r".*parametrizations\.weight\.0\.scale",
             0,
-            also=(r".+\.parametrizations\.weight\.original",),
+            also=(r".*parametrizations\.weight\.original",),
             what="the constant is stored beside the weight",
         ),
     ),

@@ -1,0 +1,59 @@
+"""What counts as a plain layer, and what `equalize` may take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.families.registry import recognise
+
+Run = Callable[..., Any]
+
+
+def _layers(path: Path, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    torch.save(dict(tensors), path)
+    checkpoint = open_checkpoint(str(path))
+    return [layer.name for layer in recognise(checkpoint, checkpoint.networks[0]).layers]
+
+
+def test_the_kernel_of_a_blur_is_no_layer(tmp_path: Path) -> None:
+    tensors = {"a.weight": torch.randn(4, 4), "a.blur.kernel": torch.ones(4, 4), "a.up.filter.kernel": torch.ones(3, 3)}
+    assert _layers(tmp_path / "net.pt", tensors) == ["a"]
+
+
+def test_a_kernel_is_a_layer_where_torch_wrote_nothing(tmp_path: Path) -> None:
+    assert _layers(tmp_path / "net.pt", {"a.kernel": torch.randn(4, 4), "a.bias": torch.zeros(4)}) == ["a.kernel"]
+
+
+def test_samples_have_no_layer_called_kernel(run_cli: Run, samples: Path) -> None:
+    shown = run_cli("audit", samples / "stylegan2_digits.pt", "-f", "csv").stdout
+    assert "to_rgb1.conv.modulation" in shown and "kernel" not in shown
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+def test_a_network_that_is_one_layer_comes_back(run_cli: Run, tmp_path: Path, suffix: str) -> None:
+    plain, equalized, back = (tmp_path / f"{name}{suffix}" for name in ("plain", "equalized", "back"))
+    layer = nn.ConvTranspose2d(6, 3, 2)
+    torch.save(layer.state_dict(), tmp_path / "source.pt")
+    assert run_cli("equalize", tmp_path / "source.pt", equalized, "--exact").code == 0
+    assert run_cli("bake", equalized, plain).code == 0
+    assert run_cli("equalize", plain, back, "--exact").code == 0
+    found = open_checkpoint(str(plain)).networks[0].tensors
+    assert {name: tensor.values().tolist() for name, tensor in found.items()} == {
+        name: tensor.tolist() for name, tensor in layer.state_dict().items()
+    }
+    constant = open_checkpoint(str(back)).networks[0].tensors["parametrizations.weight.0.scale"]
+    assert float(constant.values()) == 0.25  # 1 / sqrt(6 * 2 * 2), rounded to a power of two: its inputs are axis 0
+
+
+def test_attention_is_equalized_by_its_output_projection_alone(run_cli: Run, tmp_path: Path) -> None:
+    torch.save(nn.MultiheadAttention(8, 2).state_dict(), tmp_path / "plain.pt")
+    assert run_cli("equalize", tmp_path / "plain.pt", tmp_path / "equalized.pt").code == 0
+    names = open_checkpoint(str(tmp_path / "equalized.pt")).networks[0].tensors
+    assert "in_proj_weight" in names and "out_proj.parametrizations.weight.original" in names
