@@ -92,7 +92,7 @@ def _why_not(layer: Layer, view: View, forced: bool) -> str:
     if layer.kind == "linear" and layer.bias is None:
         size = view.rms(layer.weight) * layer.fan_in**0.5
         if size > _EMBEDDING_LIKE:
-            return f"no bias and rms·√fan_in = {size:.1f}, like a lookup table; --include decides otherwise"
+            return f"no bias and rms·√fan_in = {size:.3g}, like a lookup table; --include decides otherwise"
     return ""
 
 
