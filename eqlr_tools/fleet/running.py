@@ -117,6 +117,9 @@ def _dask_executor(address: str) -> tuple[int, ExecutorFactory]:
 
     @contextmanager
     def executor() -> Iterator[Executor]:
-        yield client.get_executor(retries=ATTEMPTS - 1)
+        try:
+            yield client.get_executor(retries=ATTEMPTS - 1)
+        finally:
+            client.close()
 
     return workers, executor
