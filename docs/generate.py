@@ -36,7 +36,19 @@ def command_page(name: str, command: Any) -> str:
     options = [parameter for parameter in command.params if parameter.opts[0].startswith("-")]
     usage = " ".join(["eqlr", name, *(argument.metavar or argument.name for argument in arguments), "[OPTIONS]"])
     examples = [part.strip() for part in plain(command.epilog or "").removeprefix("Examples:").split("·")]
-    lines = [f"# eqlr {name}", "", paragraphs(command.help or ""), "", "```", usage, "```", "", "## Examples", "", "```sh"]
+    lines = [
+        f"# eqlr {name}",
+        "",
+        paragraphs(command.help or ""),
+        "",
+        "```",
+        usage,
+        "```",
+        "",
+        "## Examples",
+        "",
+        "```sh",
+    ]
     lines += [*examples, "```", "", "## Arguments and options", "", "| name | meaning |", "|:--|:--|"]
     lines += [f"| `{argument.metavar or argument.name}` | {plain(argument.help or '')} |" for argument in arguments]
     lines += [f"| {option_names(option)} | {plain(option.help or '')}{default(option)} |" for option in options]

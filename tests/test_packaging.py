@@ -41,7 +41,8 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
 
 def test_the_sdist_holds_what_a_build_needs(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"pyproject.toml", "README.md", "LICENSE", "constraints.txt", "tests/conftest.py"} <= names
     assert not any(name.startswith(("sample_checkpoints", ".venv")) for name in names)
 
@@ -92,6 +93,11 @@ def test_completion_scripts(shell: str, tmp_path: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        env={"_EQLR_COMPLETE": f"source_{shell}", "PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
+        env={
+            "_EQLR_COMPLETE": f"source_{shell}",
+            "PATH": "/usr/bin:/bin",
+            "PYTHONPATH": str(ROOT),
+            "HOME": str(tmp_path),
+        },
     )
     assert "_EQLR_COMPLETE" in done.stdout or "eqlr" in done.stdout, done.stderr

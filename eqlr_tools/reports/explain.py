@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
+from eqlr_tools.families.family import Verdict
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.reports.report import Column, Report, Table, shape_text
@@ -20,7 +21,11 @@ _LAYERS = [
     Column("weight", 1, right=False),
     Column("bias", 2, right=False),
 ]
-_VERDICTS = [Column("family", right=False), Column("answer", 1, right=False), Column("because it", right=False)]
+_VERDICTS = [
+    Column("family", 1, right=False),
+    Column("answer", 2, right=False),
+    Column("because it", right=False, prose=True),
+]
 
 
 def explain_report(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) -> Report:
@@ -31,7 +36,7 @@ def explain_report(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) 
         title = f"network {name}: {recognition.family}" + (f" ({recognition.note})" if recognition.note else "")
         tables.append(Table(_LAYERS, [_layer_row(name, layer) for layer in recognition.layers], title))
     for recognition in recognitions:
-        rows = [[v.family, "yes" if v.matched else "no", v.sentence] for v in recognition.verdicts]
+        rows = [[v.family, "yes" if v.matched else "no", v.sentence] for v in _matched_first(recognition)]
         tables.append(Table(_VERDICTS, rows, f"network {recognition.network.name}: what each family says"))
     lines = [f"{checkpoint.path}: {checkpoint.container}, {len(checkpoint.loose)} tensors outside its networks"]
     for recognition in recognitions:
@@ -42,6 +47,11 @@ def explain_report(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) 
         "networks": [_json(recognition) for recognition in recognitions],
     }
     return Report("eqlr.explain/1", content, tables, lines)
+
+
+def _matched_first(recognition: Recognition) -> list[Verdict]:
+    """The answers, those first that a reader looks for."""
+    return sorted(recognition.verdicts, key=lambda verdict: not verdict.matched)
 
 
 def _remarks(recognition: Recognition) -> list[str]:

@@ -65,6 +65,10 @@ _ASCII = str.maketrans(
 )
 
 
+_PROSE_WIDTH = 40
+"""The least room for a column of sentences; what the other columns leave is its own as well."""
+
+
 def ascii_text(text: str) -> str:
     """The text for a terminal that knows nothing but ASCII, character for character where that is possible."""
     return text.translate(_ASCII).encode("ascii", "replace").decode("ascii")
@@ -133,12 +137,19 @@ def _print_table(console: Any, table: Table, width: int | None) -> list[str]:
         max([len(line) for line in column.title.split("\n")] + [len(row[index]) for row in rows])
         for index, column in enumerate(table.columns)
     ]
+    widths = [
+        min(size, _PROSE_WIDTH) if column.prose else size for column, size in zip(table.columns, widths, strict=True)
+    ]
     kept = _fitting([column.rank for column in table.columns], widths, width)
     rich_table = RichTable(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False, pad_edge=False)
     for index in kept:
         column = table.columns[index]
         rich_table.add_column(
-            column.title, justify="right" if column.right else "left", no_wrap=True, overflow="ellipsis"
+            column.title,
+            justify="right" if column.right else "left",
+            no_wrap=not column.prose,
+            overflow="fold" if column.prose else "ellipsis",
+            min_width=None if column.prose or column.rank == 0 else widths[index],
         )
     for row, texts in zip(table.rows, rows, strict=True):
         rich_table.add_row(*(Text(texts[index], style=_style(row[index])) for index in kept))

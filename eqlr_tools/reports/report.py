@@ -23,11 +23,15 @@ Cell = str | int | float | bool | Marked | None
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table. When the terminal is too narrow, those with the highest `rank` are left out first."""
+    """A column of a table. When the terminal is too narrow, those with the highest `rank` are left out first.
+
+    A column of `prose` is never left out: its sentences are wrapped to the room that the others leave.
+    """
 
     title: str
     rank: int = 0
     right: bool = True
+    prose: bool = False
 
 
 @dataclass(frozen=True)
