@@ -30,11 +30,17 @@ def check_target(target: Path, sources: tuple[Path, ...], force: bool) -> None:
         raise OutputError(f"{target}: the directory {target.parent} does not exist", hint="create it first")
     if target.is_dir():
         raise OutputError(f"{target}: is a directory", hint="name a file inside it")
-    if target.exists():
-        if any(not is_remote(source) and source.exists() and os.path.samefile(target, source) for source in sources):
-            raise OutputError(f"{target}: source and target are the same file", hint="name another target")
-        if not force:
-            raise OutputError(f"{target}: already exists", hint="--force replaces it, after verification")
+    if any(same_file(target, source) for source in sources):
+        raise OutputError(f"{target}: source and target are the same file", hint="name another target")
+    if (target.exists() or target.is_symlink()) and not force:
+        raise OutputError(f"{target}: already exists", hint="--force replaces it, after verification")
+
+
+def same_file(one: Path, other: Path) -> bool:
+    """True if both names lead to one file, through links too, or would if it existed."""
+    if is_remote(one) or is_remote(other):
+        return False
+    return one.resolve() == other.resolve() or (one.exists() and other.exists() and os.path.samefile(one, other))
 
 
 @contextlib.contextmanager

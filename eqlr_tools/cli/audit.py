@@ -84,7 +84,7 @@ def audit(
     rms of its layer. Exit code 1 if a --fail-on rule is violated; docs/rules.md lists the fields.
     """
     from eqlr_tools.cli.paths import checkpoints_under
-    from eqlr_tools.cli.sink import emit, note, write
+    from eqlr_tools.cli.sink import check_output, emit, note, write
     from eqlr_tools.errors import NothingMatchedError
     from eqlr_tools.reports.audit import audit_json, audit_report
     from eqlr_tools.reports.baseline import add_changes, compare, read_baseline
@@ -98,9 +98,12 @@ def audit(
     earlier = read_baseline(baseline) if baseline else None
     if plot:
         check_plottable(plot)
+    found = checkpoints_under(paths)
+    check_output(output, found, format, force=force)
+    check_output(plot, found, force=force)
     audits = [
         (path, audited_networks(path, chosen, exact_quantiles=exact_quantiles, jobs=jobs, quiet=quiet))
-        for path in checkpoints_under(paths)
+        for path in found
     ]
     if not any(network.layers for _, networks in audits for network in networks):
         raise NothingMatchedError("no layer to audit", hint="eqlr explain FILE lists the layers; check the globs")

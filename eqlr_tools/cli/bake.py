@@ -82,10 +82,11 @@ def _bake_onnx(
     output: Path | None,
 ) -> None:
     """An ONNX model states its scales as nodes, so no family and none of its constants are asked for."""
-    from eqlr_tools.cli.sink import emit
+    from eqlr_tools.cli.sink import check_output, emit
     from eqlr_tools.onnx_export.baking import bake_onnx
     from eqlr_tools.reports.onnx_baking import onnx_baking_report
 
+    check_output(output, (source, target), form, force=force)
     baked = bake_onnx(source, target, include=include or (), exclude=exclude or (), force=force, dry_run=dry_run)
     if not (quiet and form is Format.table):
         emit(onnx_baking_report(baked), form, output, force=force)

@@ -40,12 +40,13 @@ def diff(
 
     Layers are paired by network and name. "moved" is the larger change of rms and abs max, in either direction.
     """
-    from eqlr_tools.cli.sink import emit
+    from eqlr_tools.cli.sink import check_output, emit
     from eqlr_tools.errors import NothingMatchedError
     from eqlr_tools.reports.audit import audit_json
     from eqlr_tools.reports.baseline import compare
     from eqlr_tools.reports.diff import diff_report
 
+    check_output(output, (first, second), format, force=force)
     chosen = options.selection(network, family, gain, lr_multiplier, None, include, exclude)
     then, now = (
         audit_json([(path, audited_networks(path, chosen, jobs=jobs, quiet=quiet))]) for path in (first, second)

@@ -30,10 +30,11 @@ def explain(
 ) -> None:
     """Show what was recognised and why, what was not and why, and every layer's constant with its numbers."""
     from eqlr_tools.checkpoints.opening import open_checkpoint
-    from eqlr_tools.cli.sink import emit
+    from eqlr_tools.cli.sink import check_output, emit
     from eqlr_tools.reports.explain import explain_report
     from eqlr_tools.rewriting.selection import recognise_all
 
     checkpoint = open_checkpoint(file)
+    check_output(output, checkpoint.files, format, force=force)
     chosen = options.selection(network, family, gain, lr_multiplier)
     emit(explain_report(checkpoint, recognise_all(checkpoint, chosen)), format, output, force=force)

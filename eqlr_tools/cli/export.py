@@ -65,7 +65,7 @@ def export(
     the file gets its name; if they differ, no file is written.
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
-    from eqlr_tools.cli.sink import emit
+    from eqlr_tools.cli.sink import check_output, emit
     from eqlr_tools.onnx_export.export import export as run
     from eqlr_tools.onnx_export.options import BF16_OPSET, DEFAULT_OPSET, Options
     from eqlr_tools.onnx_export.subject import Choices
@@ -75,6 +75,7 @@ def export(
     wanted = Options(precision=precision, opset=operators, noise=noise, latent=latent, image=image, split=split)
     chosen = options.selection(network, family, gain, lr_multiplier)
     checkpoint = open_checkpoint(source)
+    check_output(output, (*checkpoint.files, target), format, force=force)
     done = run(checkpoint, target, chosen, wanted, Choices(clamp), provider=provider, min_snr=min_snr, force=force)
     if quiet and format is Format.table:
         return

@@ -24,8 +24,9 @@ def families(
     Every family is read. `bake` makes its weights plain, `convert` goes from its layout or to it, `export` writes
     its generator as an ONNX graph.
     """
-    from eqlr_tools.cli.sink import emit
+    from eqlr_tools.cli.sink import check_output, emit
     from eqlr_tools.families.catalogue import known_families
     from eqlr_tools.reports.families import families_report
 
+    check_output(output, (), format, force=force)
     emit(families_report(known_families()), format, output, force=force)

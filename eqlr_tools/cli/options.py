@@ -62,6 +62,11 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors and the 
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
+_MAX_DIGITS = 15
+_ORDINARY = (1e-9, 1e9)
+"""Beyond these a gain or multiplier is a slip, and weights of single precision would vanish or overflow."""
+
+
 def fan_in_rule(text: str | None) -> FanIn | None:
     """The fan-in function that `--fan-in` names. Raises UsageError for anything else."""
     from eqlr_tools import scaling
@@ -76,7 +81,7 @@ def fan_in_rule(text: str | None) -> FanIn | None:
         return None
     if text in rules:
         return rules[text]
-    if text.isdigit() and int(text) > 0:
+    if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text) > 0:
         return lambda shape: int(text)
     raise UsageError(f"--fan-in {text!r} is no rule", hint=f"use {', '.join(rules)} or a positive number")
 
@@ -107,6 +112,6 @@ def _overrides(gain: float | None, lr_multiplier: float | None, fan_in: str | No
     from eqlr_tools.families.family import Overrides
 
     for name, value in (("--gain", gain), ("--lr-multiplier", lr_multiplier)):
-        if value is not None and not 0 < value < float("inf"):
-            raise UsageError(f"{name} must be a positive number, not {value}")
+        if value is not None and not _ORDINARY[0] <= value <= _ORDINARY[1]:
+            raise UsageError(f"{name} must be a positive number between 1e-9 and 1e9, not {value}")
     return Overrides(gain, lr_multiplier, fan_in_rule(fan_in))

@@ -24,10 +24,11 @@ def carry_out(
 ) -> None:
     """Run the plan unless it is a dry run, and show it."""
     from eqlr_tools.checkpoints.atomic import check_target
-    from eqlr_tools.cli.sink import emit, progress
+    from eqlr_tools.cli.sink import check_output, emit, progress
     from eqlr_tools.reports.rewriting import plan_report
     from eqlr_tools.rewriting.run import planned_bytes, run
 
+    check_output(output, (*plan.source.files, plan.target), form, force=force)
     verification = None
     if dry_run:
         check_target(plan.target, plan.source.files, force)

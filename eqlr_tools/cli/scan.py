@@ -35,12 +35,14 @@ def scan(
     with its error, and the exit code is 2 at the end.
     """
     from eqlr_tools.cli.paths import checkpoints_under
-    from eqlr_tools.cli.sink import emit, note
+    from eqlr_tools.cli.sink import emit, note, protect
     from eqlr_tools.errors import UnreadableError
     from eqlr_tools.fleet.works import scan_work
     from eqlr_tools.reports.scan import SCAN_FIELDS, scan_report, scan_rows
 
     found = checkpoints_under(paths)
+    if output is not None:
+        protect(output, found)
     tally = many.Tally()
     left, tally.skipped = many.left_to_do(found, output, format, resume)
     records = many.records_of(left, scan_work, jobs, dask)

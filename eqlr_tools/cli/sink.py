@@ -6,11 +6,11 @@ import contextlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from eqlr_tools.errors import OutputError
-from eqlr_tools.reports.rendering import Format, ascii_text, render
+from eqlr_tools.reports.rendering import Format, ascii_text, check_text, render
 from eqlr_tools.reports.report import Report
 
 _PROGRESS_FROM_BYTES = 1 << 25
@@ -26,6 +26,24 @@ def emit(report: Report, form: Format, output: Path | None = None, *, force: boo
         sys.stdout.flush()
         return
     write(render(report, form).encode("utf-8"), output, force=force)
+
+
+def check_output(output: Path | None, inputs: Iterable[Path] = (), form: Format = Format.table, *, force: bool) -> None:
+    """Refuse, before any work is done, a report that could not be shown or that would replace what it is about."""
+    from eqlr_tools.checkpoints.atomic import check_target
+
+    check_text(form)
+    if output is not None:
+        protect(output, inputs)
+        check_target(output, (), force)
+
+
+def protect(output: Path, inputs: Iterable[Path]) -> None:
+    """Raise OutputError if the report would replace one of the files that the command reads or writes."""
+    from eqlr_tools.checkpoints.atomic import same_file
+
+    if any(same_file(output, path) for path in inputs):
+        raise OutputError(f"{output}: the report would replace the checkpoint", hint="name another --output")
 
 
 def write(content: bytes, output: Path, *, force: bool = False) -> None:

@@ -37,12 +37,13 @@ def verify(
     --family, --gain and --lr-multiplier speak of A.
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
-    from eqlr_tools.cli.sink import emit, progress
+    from eqlr_tools.cli.sink import check_output, emit, progress
     from eqlr_tools.reports.rewriting import verify_report
     from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
     from eqlr_tools.rewriting.verify import verify as compare
 
     a, b = open_checkpoint(first), open_checkpoint(second)
+    check_output(output, (*a.files, *b.files), format, force=force)
     names = [{net.name for net in checkpoint.networks} for checkpoint in (a, b)]
     ours = [name for name in network or [] if name in names[0] or name not in names[1]]
     theirs = [name for name in network or [] if name in names[1]]

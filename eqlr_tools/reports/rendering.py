@@ -35,8 +35,7 @@ def render(report: Report, form: Format, *, width: int | None = None, color: boo
 
     Raises UsageError for Parquet, which is no text: only the commands that stream records write it.
     """
-    if form is Format.parquet:
-        raise UsageError("--format parquet is for eqlr scan", hint="use csv or jsonl here")
+    check_text(form)
     if form in (Format.json, Format.jsonl):
         text = json.dumps(report.json(), indent=2 if form is Format.json else None, ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n"  # Lone surrogates: \udc80.
@@ -49,6 +48,12 @@ def render(report: Report, form: Format, *, width: int | None = None, color: boo
 
         return page(report)
     return _text(report, width, color)
+
+
+def check_text(form: Format) -> None:
+    """Raise UsageError for Parquet."""
+    if form is Format.parquet:
+        raise UsageError("--format parquet is for eqlr scan", hint="use csv or jsonl here")
 
 
 _ASCII = str.maketrans(
