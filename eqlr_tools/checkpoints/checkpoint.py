@@ -53,7 +53,8 @@ class Network:
 class Checkpoint:
     """What one file (or set of shards) holds. Read-only and lazy: only headers have been read.
 
-    `tree` holds everything, in the file's own nesting. `provenance` is what eqlr itself wrote into the file.
+    `tree` holds everything, in the file's own nesting. `provenance` is what eqlr itself wrote into the file. `nested`
+    says that the nesting was made of the names of a flat file, which are to stay whole.
     """
 
     path: Path
@@ -62,6 +63,7 @@ class Checkpoint:
     files: tuple[Path, ...]
     metadata: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    nested: bool = False
 
     @cached_property
     def networks(self) -> tuple[Network, ...]:

@@ -128,7 +128,10 @@ def _flat_checkpoint(
     provenance = read_provenance(metadata.pop(METADATA_KEY, None))
     tensors = restore_aliases(tensors, provenance)
     tree = restore_tree(tensors, provenance)
-    return Checkpoint(path, container, nest(tensors) if tree is None else tree, files, metadata, provenance)
+    if tree is not None:
+        return Checkpoint(path, container, tree, files, metadata, provenance)
+    nested = bool(split_prefixes(list(tensors)))
+    return Checkpoint(path, container, nest(tensors), files, metadata, provenance, nested)
 
 
 def nest(tensors: dict[str, Tensor]) -> dict[str, Any]:

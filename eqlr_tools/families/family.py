@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, Literal, Protocol
 
 from eqlr_tools.families.layer import Layer
-from eqlr_tools.families.multipliers import Multiplier, MultiplierRule
+from eqlr_tools.families.multipliers import USUAL_MULTIPLIER, Multiplier, MultiplierRule
 from eqlr_tools.families.naming import Naming
 from eqlr_tools.scaling import FanIn, Shape, he_constant
 
@@ -130,19 +130,29 @@ class Question:
 
 @dataclass(frozen=True)
 class Overrides:
-    """What the user says instead of the family: `--gain`, `--lr-multiplier`, `--fan-in`."""
+    """What the user says instead of the family: `--gain`, `--lr-multiplier`, `--fan-in`.
+
+    `plain` says that the weights are effective ones, about to be equalized: their size tells nothing of a multiplier,
+    so it is the one in `recorded` (by weight, from when the file was baked), else the usual one.
+    """
 
     gain: float | None = None
     lr_multiplier: float | None = None
     fan_in: FanIn | None = None
+    plain: bool = False
+    recorded: Mapping[str, float] = field(default_factory=dict)
 
     def multiplier_for(self, rule: Rule, view: View, names: list[str]) -> Multiplier:
         """The user's multiplier applies where the family has one, since other layers train at the full rate."""
         if not callable(rule.lr_multiplier):
             return Multiplier(rule.lr_multiplier)
-        return (
-            rule.lr_multiplier(view, names) if self.lr_multiplier is None else Multiplier(self.lr_multiplier, "given")
-        )
+        if self.lr_multiplier is not None:
+            return Multiplier(self.lr_multiplier, "given")
+        multiplier = rule.lr_multiplier(view, names)
+        if not self.plain or multiplier.origin != "inferred":
+            return multiplier
+        recorded = [self.recorded[name] for name in names if name in self.recorded]
+        return Multiplier(recorded[0], "stated") if recorded else Multiplier(USUAL_MULTIPLIER)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,9 @@ class Multiplier:
     origin: Origin = "family"
 
 
+USUAL_MULTIPLIER = 0.01
+"""Of the mapping network, in StyleGAN and in every project that follows it, unless it is told otherwise."""
+
 MultiplierRule = Callable[["View", list[str]], Multiplier]
 """From the view and the names of all weights that share the multiplier."""
 

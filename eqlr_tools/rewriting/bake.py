@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
 from eqlr_tools.checkpoints.trees import Path as TreePath
@@ -31,7 +32,7 @@ def plan_bake(
     _refuse_doubt(source, recognitions)
     refuse_undecided(source, recognitions)
     edits: dict[TreePath, list[Edit]] = {}
-    baked: dict[str, dict[str, object]] = dict(source.provenance.get("baked", {}))
+    baked: dict[str, dict[str, Any]] = dict(source.provenance.get("baked", {}))
     notes = []
     for recognition in recognitions:
         network = recognition.network
@@ -43,7 +44,12 @@ def plan_bake(
             edits.update(_edits(network, layer, source))
         before = baked.get(network.name, {}).get("weights", [])
         weights = [*(before if isinstance(before, list) else []), *(layer.baked_weight for layer in layers)]
-        baked[network.name] = {"family": recognition.family, "weights": sorted(set(weights))}
+        multipliers = {layer.baked_weight: layer.lr_multiplier for layer in layers if layer.lr_multiplier != 1.0}
+        baked[network.name] = {
+            "family": recognition.family,
+            "weights": sorted(set(weights)),
+            "lr_multipliers": {**baked.get(network.name, {}).get("lr_multipliers", {}), **multipliers},
+        }
     if not edits:
         raise _nothing(source, recognitions)
     families = sorted({recognition.family for recognition in recognitions if recognition.equalized})

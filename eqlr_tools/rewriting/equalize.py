@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def plan_equalize(
         if recognition.equalized:
             reasons.append(f"network {network.name} is {recognition.family}, equalized already")
             continue
-        chosen = _choose(recognition, selection, to)
+        chosen = _choose(recognition, _about_plain_weights(selection, baked.get(network.name)), to)
         if chosen.layers:
             notes.append(f"network {network.name}: {len(chosen.layers)} layers by {chosen.how}")
             back.append(recognition)
@@ -84,6 +85,13 @@ def plan_equalize(
     settings, said = switched(source, back, on=True) if to != DEFAULT_TARGET else ({}, [])
     notes = [*reasons, *notes, *said]
     return build_plan("equalize", source, target, to, edits, {"baked": baked}, notes, optimizers, settings)
+
+
+def _about_plain_weights(selection: Selection, record: dict[str, Any] | None) -> Selection:
+    """The selection for weights whose size says nothing of a multiplier, with those that a bake recorded."""
+    recorded = record.get("lr_multipliers", {}) if record else {}
+    known = {name: value for name, value in recorded.items() if isinstance(value, float) and 0 < value < math.inf}
+    return replace(selection, overrides=replace(selection.overrides, plain=True, recorded=known))
 
 
 def _forget_baked(baked: dict[str, Any], network: str, layers: list[Layer]) -> None:

@@ -99,7 +99,7 @@ def build_plan(
     What no edit names is copied.
     """
     is_flat(target)
-    sole = source.networks[0].path if len(source.networks) == 1 else ()
+    sole = source.networks[0].path if len(source.networks) == 1 and not source.nested else ()
     conversion = convert_optimizers(source, edits, optimizers or OptimizerOptions())
     origin: dict[int, Edit] = dict(conversion.origins)
     tree = _rebuild(source.tree, (), _Changes(edits, {**conversion.trees, **(settings or {})}), origin)

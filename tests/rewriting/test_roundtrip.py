@@ -16,7 +16,7 @@ from eqlr_tools.checkpoints.dtypes import BY_NAME
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.rewriting.scale import Scale
 from tests.conftest import Result
-from tests.models import plain_model
+from tests.models import aladdin_state, plain_model
 
 FINITE = hnp.arrays(
     np.float32, st.integers(1, 64), elements=st.floats(width=32, min_value=-(2.0**99), max_value=2.0**99)
@@ -134,6 +134,34 @@ def test_overflow_is_caught_before_the_file_exists(run_cli: Callable[..., Result
     assert result.code == 1
     assert "fc.weight" in result.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["plain.pt"]
+
+
+@pytest.mark.parametrize("prefix", ["", "generator.", "g_ema.", "module."])
+def test_a_flat_file_keeps_its_names(prefix: str, run_cli: Callable[..., Result], tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    state = {prefix + name: tensor.clone() for name, tensor in aladdin_state().items()}
+    save_file(state, tmp_path / "x.safetensors")
+    assert run_cli("bake", tmp_path / "x.safetensors", tmp_path / "y.safetensors").code == 0
+    assert set(load_file(tmp_path / "y.safetensors")) == set(state)
+    assert run_cli("equalize", tmp_path / "y.safetensors", tmp_path / "z.safetensors").code == 0
+    assert run_cli("bake", tmp_path / "z.safetensors", tmp_path / "again.safetensors").code == 0
+    assert set(load_file(tmp_path / "again.safetensors")) == set(state)
+
+
+def test_equalizing_a_baked_family_keeps_its_multipliers(
+    run_cli: Callable[..., Result], samples: Path, tmp_path: Path
+) -> None:
+    """What the family's own code multiplies by is 0.01 in the mapping, whatever the size of the baked weights."""
+    source, plain, saved = samples / "stylegan2_digits.pt", tmp_path / "plain.pt", tmp_path / "saved.pt"
+    assert run_cli("bake", source, plain, "--drop-optimizer").code == 0
+    torch.save(torch.load(plain, weights_only=True), saved)  # As another tool leaves it: without a record.
+    stored = torch.load(source, weights_only=False)["g_ema"]
+    for file in (plain, saved):
+        back = tmp_path / f"back_{file.name}"
+        assert run_cli("equalize", file, back, "--to", "rosinality-stylegan2").code == 0
+        found = torch.load(back, weights_only=True)["g_ema"]
+        assert all(torch.allclose(found[name], stored[name], rtol=1e-6, atol=0) for name in stored)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
