@@ -9,22 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-_PARAMETRIZED = ".parametrizations.weight."
+_PARAMETRIZED = "parametrizations.weight."
 
 
 def in_module_order(keys: Iterable[str], new: set[str]) -> list[str]:
     """Reorder a rewritten dict's keys; `new` are those that the source did not have."""
     order = list(keys)
-    for key in [key for key in order if key in new]:
-        layer, _, last = key.rpartition(".")
-        bias = f"{layer}.bias" if layer else "bias"
-        if last == "weight" and bias in order and order.index(bias) < order.index(key):
+    for key in [key for key in order if key in new and key.rpartition(".")[2] == "weight"]:
+        path = key.removesuffix("weight")
+        behind = (place for place, other in enumerate(order) if _stands_behind(other, path))
+        first = next(behind, len(order))
+        if first < order.index(key):
             order.remove(key)
-            order.insert(order.index(bias), key)
-    for layer in dict.fromkeys(key.partition(_PARAMETRIZED)[0] for key in order if key in new and _PARAMETRIZED in key):
-        own = [key for key in order if key in new and key.startswith(layer + _PARAMETRIZED)]
+            order.insert(first, key)
+    for path in dict.fromkeys(key.partition(_PARAMETRIZED)[0] for key in order if key in new and _PARAMETRIZED in key):
+        own = [key for key in order if key in new and key.startswith(path + _PARAMETRIZED)]
         rest = [key for key in order if key not in own]
-        last_inside = max((place for place, key in enumerate(rest) if key.startswith(f"{layer}.")), default=None)
+        last_inside = max((place for place, key in enumerate(rest) if key.startswith(path)), default=None)
         if last_inside is not None:
             order = [*rest[: last_inside + 1], *own, *rest[last_inside + 1 :]]
     return order
+
+
+def _stands_behind(key: str, path: str) -> bool:
+    """True if torch lists the key behind the weight of the module at `path`: its bias, and all that its children own."""
+    return key.startswith(path) and (key == f"{path}bias" or "." in key[len(path) :])
