@@ -48,6 +48,14 @@ def export(
     opset: Annotated[
         int | None, typer.Option("--opset", metavar="N", help="ONNX operator set; 18, or 22 for bf16.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="MODULE:FACTORY", help="Your own torch module instead; this imports it."),
+    ] = None,
+    shape: Annotated[
+        list[str] | None,
+        typer.Option("--shape", metavar="NAME=SIZES", help="An input of --model without its batch: z=512. Repeatable."),
+    ] = None,
     provider: Annotated[Provider, typer.Option("--provider", help="What runs the check.")] = Provider.cpu,
     min_snr: Annotated[
         float | None,
@@ -66,7 +74,9 @@ def export(
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.sink import check_output, emit
+    from eqlr_tools.errors import UsageError
     from eqlr_tools.onnx_export.export import export as run
+    from eqlr_tools.onnx_export.export import export_module
     from eqlr_tools.onnx_export.options import BF16_OPSET, DEFAULT_OPSET, Options
     from eqlr_tools.onnx_export.subject import Choices
     from eqlr_tools.reports.export import export_report
@@ -76,7 +86,15 @@ def export(
     chosen = options.selection(network, family, gain, lr_multiplier)
     checkpoint = open_checkpoint(source)
     check_output(output, (*checkpoint.files, target), format, force=force)
-    done = run(checkpoint, target, chosen, wanted, Choices(clamp), provider=provider, min_snr=min_snr, force=force)
+    if model is None and shape:
+        raise UsageError("--shape goes with --model", hint="the inputs of known networks are known")
+    done = (
+        run(checkpoint, target, chosen, wanted, Choices(clamp), provider=provider, min_snr=min_snr, force=force)
+        if model is None
+        else export_module(
+            checkpoint, target, chosen, wanted, model, shape or (), provider=provider, min_snr=min_snr, force=force
+        )
+    )
     if quiet and format is Format.table:
         return
     emit(export_report(done), format, output, force=force)

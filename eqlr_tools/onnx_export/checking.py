@@ -124,7 +124,7 @@ def _drawn(port: Port, rng: np.random.Generator, kind: str) -> NDArray:
     """Normal values, of which extreme latents keep a few and enlarge them; a label is one of the classes."""
     if not port.shape:
         return np.array(_PSI[kind], dtype=port.dtype)
-    shape = (_SAMPLES[kind], *(int(size) for size in port.shape[1:]))
+    shape = port.sized(_SAMPLES[kind])
     if port.name == "label":
         return np.eye(shape[1], dtype=port.dtype)[rng.integers(shape[1], size=shape[0])]
     values = rng.standard_normal(shape)

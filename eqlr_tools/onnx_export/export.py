@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,11 +21,13 @@ from eqlr_tools.onnx_export.checking import Agreement, check_file, compare, leas
 from eqlr_tools.onnx_export.options import Options, Precision
 from eqlr_tools.onnx_export.runtime import Provider
 from eqlr_tools.onnx_export.subject import Choices, Subject, subject_of
+from eqlr_tools.onnx_export.user_module import module_subject, parse_shapes, torch_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto
 
+    from eqlr_tools.onnx_export.graph import Graph
     from eqlr_tools.rewriting.selection import Selection
 
 _HASH_BLOCK = 1 << 20
@@ -76,19 +78,64 @@ def export(
     kept = hazardous(subject.network.half_weights()) if options.precision is Precision.mixed else {}
     options = replace(options, keep_fp32=frozenset(kept))
     graphs = subject.network.graphs(options)
-    targets = {part: target if len(graphs) == 1 else _part_path(target, part) for part in graphs}
-    for path in targets.values():
-        check_target(path, checkpoint.files, force)
     metadata = _metadata(checkpoint, subject, options)
     models = {part: graph.model({**metadata, "eqlr.part": part}) for part, graph in graphs.items()}
-    built = perf_counter()
+    emitted = _Emitted(checkpoint, subject, options, graphs, models, kept, perf_counter() - started)
+    return _checked_and_written(emitted, target, provider, min_snr, force)
+
+
+def export_module(
+    checkpoint: Checkpoint,
+    target: Path,
+    selection: Selection,
+    options: Options,
+    factory: str,
+    shapes: Sequence[str],
+    *,
+    provider: Provider = Provider.cpu,
+    min_snr: float | None = None,
+    force: bool = False,
+) -> Export:
+    """The same for a module of the user's own, through torch's exporter. Raises as `export` does."""
+    if options != Options(opset=options.opset):
+        raise UsageError("a module of your own is exported in fp32 as it stands; --model goes with --opset alone")
+    started = perf_counter()
+    subject, module = module_subject(checkpoint, selection, factory, parse_shapes(shapes))
+    graphs = subject.network.graphs(options)
+    metadata = _metadata(checkpoint, subject, options)
+    models = {part: torch_model(module, graph, metadata) for part, graph in graphs.items()}
+    emitted = _Emitted(checkpoint, subject, options, graphs, models, {}, perf_counter() - started)
+    return _checked_and_written(emitted, target, provider, min_snr, force)
+
+
+@dataclass(frozen=True)
+class _Emitted:
+    """Graphs and models by part, before anybody has checked them."""
+
+    checkpoint: Checkpoint
+    subject: Subject
+    options: Options
+    graphs: Mapping[str, Graph]
+    models: Mapping[str, ModelProto]
+    kept_fp32: Mapping[str, str]
+    seconds: float
+
+
+def _checked_and_written(
+    emitted: _Emitted, target: Path, provider: Provider, min_snr: float | None, force: bool
+) -> Export:
+    options, graphs, models = emitted.options, emitted.graphs, emitted.models
+    targets = {part: target if len(graphs) == 1 else _part_path(target, part) for part in graphs}
+    for path in targets.values():
+        check_target(path, emitted.checkpoint.files, force)
+    started = perf_counter()
     least = least_snr(options.precision) if min_snr is None else min_snr
     agreements: list[Agreement] = []
     for part, model in models.items():
         check_file(model, options.opset)
-        agreements += compare(part, graphs[part], model, subject.network, options, provider)
+        agreements += compare(part, graphs[part], model, emitted.subject.network, options, provider)
     require(agreements, least)
-    checked = perf_counter()
+    seconds = perf_counter() - started
     sizes = _write(models, targets, force)
     files = tuple(
         Written(
@@ -102,16 +149,16 @@ def export(
         for part, graph in graphs.items()
     )
     return Export(
-        checkpoint.path,
-        subject,
+        emitted.checkpoint.path,
+        emitted.subject,
         options,
         files,
         tuple(agreements),
         least,
-        kept,
+        emitted.kept_fp32,
         provider,
-        built - started,
-        checked - built,
+        emitted.seconds,
+        seconds,
     )
 
 

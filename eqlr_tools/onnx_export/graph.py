@@ -32,6 +32,10 @@ class Port:
     shape: tuple[int | str, ...]
     dtype: np.dtype[Any]
 
+    def sized(self, samples: int) -> tuple[int, ...]:
+        """The shape for so many samples."""
+        return (samples, *(int(size) for size in self.shape[1:]))
+
 
 class Graph:
     """`float_type` is the type in which `constant` stores numbers unless told otherwise."""
