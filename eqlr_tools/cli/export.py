@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from eqlr_tools.cli import options
-from eqlr_tools.onnx_export.options import Image, Latent, Noise, Precision
+from eqlr_tools.onnx_export.options import Image, Latent, Noise, Precision, Resampling
 from eqlr_tools.onnx_export.runtime import Provider
 from eqlr_tools.reports.rendering import Format
 
@@ -31,6 +31,9 @@ def export(
     clamp: Annotated[
         float | None,
         typer.Option("--clamp", metavar="X", help="Limit activations to ±X as the training code did; inf: no limit."),
+    ] = None,
+    resampling: Annotated[
+        Resampling | None, typer.Option("--resampling", help="How GFPGAN changes sizes, which no file says.")
     ] = None,
     latent: Annotated[Latent, typer.Option("--input", help="What the graph starts from; w+ is one w per layer.")] = (
         Latent.z
@@ -89,7 +92,16 @@ def export(
     if model is None and shape:
         raise UsageError("--shape goes with --model", hint="the inputs of known networks are known")
     done = (
-        run(checkpoint, target, chosen, wanted, Choices(clamp), provider=provider, min_snr=min_snr, force=force)
+        run(
+            checkpoint,
+            target,
+            chosen,
+            wanted,
+            Choices(clamp, resampling.value if resampling else None),
+            provider=provider,
+            min_snr=min_snr,
+            force=force,
+        )
         if model is None
         else export_module(
             checkpoint, target, chosen, wanted, model, shape or (), provider=provider, min_snr=min_snr, force=force

@@ -42,6 +42,13 @@ class Latent(StrEnum):
     w_plus = "w+"
 
 
+class Resampling(StrEnum):
+    """How a network changes sizes, where its file does not say."""
+
+    fir = "fir"
+    bilinear = "bilinear"
+
+
 class Image(StrEnum):
     """`float` is (samples, channels, height, width) around [-1, 1]; `uint8` is (samples, height, width, channels)."""
 

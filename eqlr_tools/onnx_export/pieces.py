@@ -88,6 +88,12 @@ def upsampled(graph: Graph, image: str, channels: int, fir: NDArray, name: str) 
     return graph.node("DepthToSpace", [pixels], name, blocksize=2, mode="CRD")
 
 
+def bilinear(graph: Graph, image: str, name: str) -> str:
+    """Twice the size by bilinear interpolation, pixel centres aligned, edges repeated."""
+    scales = graph.constant("bilinear.scales", np.array([1.0, 1.0, 2.0, 2.0]), np.float32)
+    return graph.node("Resize", [image, "", scales], name, mode="linear", coordinate_transformation_mode="half_pixel")
+
+
 def _phases(fir: NDArray) -> NDArray:
     """(4, 1, 3, 3): output pixel 2i + p sees input pixel i - 1 + t through tap 2t - p of the flipped filter."""
     flipped = fir[::-1, ::-1]

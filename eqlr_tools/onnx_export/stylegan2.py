@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eqlr_tools.networks.gfpgan import Resampling
 from eqlr_tools.networks.stylegan2 import FIR, latents, mapping_layers, resolutions, synthesise
 from eqlr_tools.networks.stylegan2 import truncated as truncated_reference
 from eqlr_tools.onnx_export.graph import BATCH, Graph
@@ -21,6 +22,7 @@ from eqlr_tools.onnx_export.options import Image, Latent, Noise, Options, Precis
 from eqlr_tools.onnx_export.pieces import (
     Parameters,
     as_bytes,
+    bilinear,
     finish_image,
     leaky_relu,
     limited,
@@ -53,7 +55,7 @@ class StyleGAN2:
             "image channels": len(p["synthesis.b4.torgb.bias"]),
             "channels": " ".join(f"{size}:{width}" for size, width in zip(self.sizes, widths, strict=True)),
             "z": self.latent_size,
-            "w": self._width,
+            "w": self.width,
             "mapping layers": mapping_layers(p),
             "labels": p["mapping.label.weight"].shape[1] if self.conditional else 0,
             "layers with noise": noisy,
@@ -113,22 +115,22 @@ class StyleGAN2:
     def _mapping(self, graph: Graph, options: Options) -> None:
         w = self._mapped(graph)
         if options.latent is not Latent.w_plus:
-            graph.output(w, "w", [BATCH, self._width])
+            graph.output(w, "w", [BATCH, self.width])
             return
-        single = graph.reshape(w, [0, 1, self._width], "mapping/single")
+        single = graph.reshape(w, [0, 1, self.width], "mapping/single")
         repeats = graph.constant("mapping.places", np.array([1, self.styled_places, 1], dtype=np.int64))
         graph.output(
-            graph.node("Tile", [single, repeats], "mapping/repeat"), "w_plus", [BATCH, self.styled_places, self._width]
+            graph.node("Tile", [single, repeats], "mapping/repeat"), "w_plus", [BATCH, self.styled_places, self.width]
         )
 
     @property
-    def _width(self) -> int:
+    def width(self) -> int:
         return int(self.parameters["synthesis.b4.conv1.style.weight"].shape[1])
 
     def _latent(self, graph: Graph, options: Options) -> list[str]:
         if options.latent is not Latent.z:
             return self._w_input(graph, options)
-        column = graph.reshape(self._mapped(graph), [0, self._width, 1, 1], "w/column")
+        column = graph.reshape(self._mapped(graph), [0, self.width, 1, 1], "w/column")
         return [column] * self.styled_places
 
     def _mapped(self, graph: Graph) -> str:
@@ -150,25 +152,32 @@ class StyleGAN2:
     def _w_input(self, graph: Graph, options: Options) -> list[str]:
         """One column per place, from the input `w` or `w_plus`."""
         if options.latent is not Latent.w_plus:
-            w = graph.input("w", [BATCH, self._width])
-            return [graph.reshape(w, [0, self._width, 1, 1], "w/column")] * self.styled_places
-        every = graph.input("w_plus", [BATCH, self.styled_places, self._width])
+            w = graph.input("w", [BATCH, self.width])
+            return [graph.reshape(w, [0, self.width, 1, 1], "w/column")] * self.styled_places
+        every = graph.input("w_plus", [BATCH, self.styled_places, self.width])
+        return self.columns(graph, every, "w_plus")
+
+    def columns(self, graph: Graph, every: str, name: str) -> list[str]:
+        """(samples, places, w) as a column (samples, w, 1, 1) per place."""
         columns = []
         for place in range(self.styled_places):
             index = graph.constant(f"w_plus.place{place}", np.array(place, dtype=np.int64))
-            one = graph.node("Gather", [every, index], f"w_plus/place{place}", axis=1)
-            columns.append(graph.reshape(one, [0, self._width, 1, 1], f"w_plus/column{place}"))
+            one = graph.node("Gather", [every, index], f"{name}/place{place}", axis=1)
+            columns.append(graph.reshape(one, [0, self.width, 1, 1], f"{name}/column{place}"))
         return columns
 
     def _synthesis(self, graph: Graph, columns: list[str], options: Options) -> None:
-        _Synthesis(graph, self, options).emit(columns)
+        Synthesis(graph, self, options).emit(columns)
 
 
-class _Synthesis:
-    """Emits the blocks one after the other. `x` is the activation, `half` whether it is in half precision."""
+class Synthesis:
+    """Emits the blocks one after the other. `x` is the activation, `half` whether it is in half precision.
 
-    def __init__(self, graph: Graph, network: StyleGAN2, options: Options) -> None:
-        self.graph, self.options = graph, options
+    `resampling` bilinear is not StyleGAN2's, but that of networks which use its synthesis.
+    """
+
+    def __init__(self, graph: Graph, network: StyleGAN2, options: Options, resampling: Resampling = "fir") -> None:
+        self.graph, self.options, self.bilinear = graph, options, resampling == "bilinear"
         self.p: Parameters = network.parameters
         self.sizes, self.clamp = network.sizes, network.clamp
         self.fir = self.p.get("fir", FIR)
@@ -182,24 +191,36 @@ class _Synthesis:
             block = f"synthesis.b{size}"
             if size > 4:
                 self._layer(f"{block}.conv0", columns[2 * number - 1], size, up=True)
+                self.between(number)
             self._layer(f"{block}.conv1", columns[2 * number], size)
             colour = self._colour(f"{block}.torgb", columns[2 * number + 1], size)
             if image is not None:
-                image = upsampled(self.graph, image, channels, self.fir, f"{block}/upsampled_image")
+                image = self._upsampled_image(image, channels, f"{block}/upsampled_image")
                 colour = self.graph.node("Add", [image, colour], f"{block}/image")
             image = colour
         assert image is not None
         finish_image(self.graph, image, (channels, self.sizes[-1], self.sizes[-1]), self.options.image)
 
+    def between(self, number: int) -> None:
+        """Called between the two layers of a size, whose number counts from 1: nothing happens there in StyleGAN2."""
+
+    def _upsampled_image(self, image: str, channels: int, name: str) -> str:
+        return (
+            bilinear(self.graph, image, name)
+            if self.bilinear
+            else upsampled(self.graph, image, channels, self.fir, name)
+        )
+
     def _layer(self, layer: str, w: str, size: int, *, up: bool = False) -> None:
         graph = self.graph
         half = self.options.precision is not Precision.fp32 and layer not in self.options.keep_fp32
         parts = modulation(graph, self.p, layer, w, half=self.options.half_type if half else None)
-        self._convert(half, layer)
+        self.convert(self.options.half_type if half else None, layer)
         with graph.computing_in(self.options.half_type if half else np.float32):
-            x = graph.node("Mul", [self.x, parts.styles], f"{layer}/modulate")
+            x = bilinear(graph, self.x, f"{layer}/doubled") if up and self.bilinear else self.x
+            x = graph.node("Mul", [x, parts.styles], f"{layer}/modulate")
             bias = self.p[f"{layer}.bias"] * SQRT2
-            if up:
+            if up and not self.bilinear:
                 x = self._transposed(x, layer, parts.weight)
                 x = graph.node("Mul", [x, parts.demodulation], f"{layer}/demodulate")
                 x = self._filtered(x, layer, bias)
@@ -212,10 +233,11 @@ class _Synthesis:
             x = self._with_noise(x, layer, size)
             self.x = limited(graph, leaky_relu(graph, x, layer), self.clamp, layer)
 
-    def _convert(self, half: bool, layer: str) -> None:
-        if half != self.half:
-            self.x = self.graph.cast(self.x, self.options.half_type if half else np.float32, f"{layer}/cast")
-            self.half = half
+    def convert(self, half: np.dtype[Any] | None, name: str) -> None:
+        """Bring the activation to a type of sixteen bits, or to single precision."""
+        if (half is not None) != self.half:
+            self.x = self.graph.cast(self.x, np.float32 if half is None else half, f"{name}/cast")
+            self.half = half is not None
 
     def _transposed(self, x: str, layer: str, weight: NDArray) -> str:
         """Correlating with zeros between the pixels is transposed convolution with the kernel turned round."""

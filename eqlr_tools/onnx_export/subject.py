@@ -12,7 +12,9 @@ import numpy as np
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.errors import AmbiguousError, UsageError
 from eqlr_tools.families.registry import Recognition
+from eqlr_tools.networks.gfpgan import Resampling
 from eqlr_tools.networks.stylegan2 import latents
+from eqlr_tools.onnx_export.gfpgan import GFPGAN
 from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
 from eqlr_tools.onnx_export.stylegan2 import StyleGAN2
 from eqlr_tools.onnx_export.stylegan2_discriminator import StyleGAN2Discriminator
@@ -43,6 +45,7 @@ class Choices:
     """What the user says where the file is silent. `clamp` None means: what the file says; infinity: none."""
 
     clamp: float | None = None
+    resampling: Resampling | None = None
 
 
 def exported_architectures() -> frozenset[tuple[str, str]]:
@@ -121,6 +124,14 @@ def _discriminator(canonical: CanonicalNetwork, choices: Choices) -> tuple[OnnxN
     return StyleGAN2Discriminator(parameters, _limit(canonical, choices)), {}, []
 
 
+def _gfpgan(canonical: CanonicalNetwork, choices: Choices) -> tuple[OnnxNetwork, dict[str, Fact], list[str]]:
+    parameters = {name: canonical.values(name) for name in canonical.parts}
+    resampling: Resampling = choices.resampling or ("fir" if canonical.recognition.equalized else "bilinear")
+    other = "bilinear" if resampling == "fir" else "fir"
+    note = f"resampling is taken as {resampling}, which no file says; if the pictures are wrong, --resampling {other}"
+    return GFPGAN(parameters, resampling), {}, [] if choices.resampling else [note]
+
+
 def _limit(canonical: CanonicalNetwork, choices: Choices) -> float | None:
     """The clamp that the user says, else the file; infinity means none."""
     clamp = _clamp(canonical) if choices.clamp is None else choices.clamp
@@ -151,4 +162,5 @@ _Maker = Callable[[CanonicalNetwork, Choices], tuple[OnnxNetwork, dict[str, Fact
 _MAKERS: dict[tuple[str, str], _Maker] = {
     ("stylegan2", "generator"): _stylegan2,
     ("stylegan2", "discriminator"): _discriminator,
+    ("gfpgan", "generator"): _gfpgan,
 }
