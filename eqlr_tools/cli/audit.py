@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eqlr_tools.cli import options
+from eqlr_tools.cli import many, options
 from eqlr_tools.reports.rendering import Format
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def audit(
     fail_on: FailOn = None,
     baseline: Baseline = None,
     plot: Plot = None,
+    dask: many.Dask = None,
+    resume: many.Resume = False,
     exact_quantiles: Annotated[
         bool, typer.Option("--exact-quantiles", help="Exact quantiles of large tensors, too; reads them twice.")
     ] = False,
@@ -85,8 +88,9 @@ def audit(
     """
     from eqlr_tools.cli.paths import checkpoints_under
     from eqlr_tools.cli.sink import check_output, emit, note, write
-    from eqlr_tools.errors import NothingMatchedError
-    from eqlr_tools.reports.audit import audit_json, audit_report
+    from eqlr_tools.errors import NothingMatchedError, UsageError
+    from eqlr_tools.fleet.works import audit_work
+    from eqlr_tools.reports.audit import audit_fields, audit_json, audit_report, audit_rows
     from eqlr_tools.reports.baseline import add_changes, compare, read_baseline
     from eqlr_tools.reports.plot import check_plottable, plotted
     from eqlr_tools.reports.rules import parse_rule
@@ -99,6 +103,15 @@ def audit(
     if plot:
         check_plottable(plot)
     found = checkpoints_under(paths)
+    if format in (Format.jsonl, Format.parquet) or dask is not None or resume:
+        if rules or order or earlier or plot:
+            raise UsageError(
+                "--fail-on, --baseline, --sort and --plot need the whole audit, which is not kept while it is streamed",
+                hint="leave out --dask and --resume, and use --format json",
+            )
+        work = partial(audit_work, chosen=chosen, exact_quantiles=exact_quantiles)
+        streaming = many.Streaming(format, output, jobs or 1, dask, resume, force, quiet)
+        return many.stream(found, work, streaming, audit_fields(), audit_rows)
     check_output(output, found, format, force=force)
     check_output(plot, found, force=force)
     audits = [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -106,11 +106,36 @@ def journal(
         raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
 
 
-def stream(records: Iterable[Record], target: Any, tally: Tally) -> None:
-    """Write every record as it comes."""
+@dataclass(frozen=True)
+class Streaming:
+    """How results are written as they come."""
+
+    form: Format
+    output: Path | None
+    jobs: int
+    dask: str | None
+    resume: bool
+    force: bool
+    quiet: bool
+
+
+def stream(
+    paths: Sequence[Path], work: Callable[[str], Record], how: Streaming, columns: dict[str, type], rows: Rows
+) -> int:
+    """Do the work on every path and write each record as it comes; return the exit code."""
+    from eqlr_tools.cli.sink import note
     from eqlr_tools.fleet.journal import write_all
 
-    write_all(records, target, tally.count)
+    if not how.form.streams:
+        raise UsageError(
+            f"{how.form.value} is no format for results as they come", hint="use --format jsonl, csv or parquet"
+        )
+    tally = Tally()
+    left, tally.skipped = left_to_do(paths, how.output, how.form, how.resume)
+    with journal(how.form, how.output, columns, rows, force=how.force, resume=how.resume) as target:
+        write_all(records_of(left, work, how.jobs, how.dask), target, tally.count)
+    note(tally.text(), quiet=how.quiet)
+    return tally.exit_code
 
 
 def _refuse_existing(output: Path, force: bool) -> None:

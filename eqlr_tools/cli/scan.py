@@ -35,7 +35,7 @@ def scan(
     with its error, and the exit code is 2 at the end.
     """
     from eqlr_tools.cli.paths import checkpoints_under
-    from eqlr_tools.cli.sink import emit, note, protect
+    from eqlr_tools.cli.sink import emit, protect
     from eqlr_tools.errors import UnreadableError
     from eqlr_tools.fleet.works import scan_work
     from eqlr_tools.reports.scan import SCAN_FIELDS, scan_report, scan_rows
@@ -43,14 +43,11 @@ def scan(
     found = checkpoints_under(paths)
     if output is not None:
         protect(output, found)
+    if format.streams or resume:
+        streaming = many.Streaming(format, output, jobs, dask, resume, force, quiet)
+        return many.stream(found, scan_work, streaming, SCAN_FIELDS, scan_rows)
     tally = many.Tally()
-    left, tally.skipped = many.left_to_do(found, output, format, resume)
-    records = many.records_of(left, scan_work, jobs, dask)
-    if format.streams:
-        with many.journal(format, output, SCAN_FIELDS, scan_rows, force=force, resume=resume) as target:
-            many.stream(records, target, tally)
-        note(tally.text(), quiet=quiet)
-        return tally.exit_code
+    records = many.records_of(found, scan_work, jobs, dask)
     order = {str(path): place for place, path in enumerate(found)}
     collected = sorted(records, key=lambda record: order[record["path"]])
     for record in collected:

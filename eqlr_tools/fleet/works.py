@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eqlr_tools.fleet.tasks import Record
+
+if TYPE_CHECKING:
+    from eqlr_tools.rewriting.selection import Selection
 
 
 def scan_work(path: str) -> Record:
@@ -17,3 +20,21 @@ def scan_work(path: str) -> Record:
     recognitions = [recognise(checkpoint, network) for network in checkpoint.networks]
     content: dict[str, Any] = scan_content(checkpoint, recognitions)
     return content
+
+
+def audit_work(path: str, chosen: Selection, exact_quantiles: bool) -> Record:
+    """Audit the chosen layers of a checkpoint, in this process alone."""
+    from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.ranges.audit import audit_networks
+    from eqlr_tools.ranges.training import training_of
+    from eqlr_tools.reports.audit import audit_json
+    from eqlr_tools.rewriting.selection import recognise_all, refuse_undecided
+
+    checkpoint = open_checkpoint(path)
+    recognitions = recognise_all(checkpoint, chosen)
+    refuse_undecided(checkpoint, recognitions)
+    networks = audit_networks(
+        recognitions, chosen.wants, exact_quantiles=exact_quantiles, training=training_of(checkpoint), jobs=1
+    )
+    content: dict[str, Any] = audit_json([(checkpoint.path, networks)])
+    return {"networks": content["files"][0]["networks"]}

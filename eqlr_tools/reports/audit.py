@@ -138,6 +138,23 @@ def _data(content: Json) -> Table:
     return Table([Column(name) for name in [*head, *names, *drifts]], rows)
 
 
+def audit_fields() -> dict[str, type]:
+    """The columns of an audit of many files as a table for machines, with their types."""
+    columns = [column.title for column in _data({"files": []}).columns]
+    text = ("path", "network", "layer", "kind", "shape", "dtype", "weights")
+    return {**{name: str if name in text else float for name in columns}, "error": str}
+
+
+def audit_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of `audit_fields` that stand for the record of one file: two per layer, or one with its error."""
+    if record["error"]:
+        return [{"path": record["path"], "error": record["error"]}]
+    table = _data({"files": [record]})
+    names = [column.title for column in table.columns]
+    rows = [dict(zip(names, row, strict=True)) for row in table.rows]
+    return [{name: float(v) if isinstance(v, int) else v for name, v in row.items()} for row in rows]
+
+
 def _finite(value: float | None) -> float | None:
     return None if value is None or abs(value) == float("inf") else value
 

@@ -149,3 +149,20 @@ def test_two_thousand_checkpoints(run_cli: Callable[..., Result], tmp_path: Path
     found = records((tmp_path / "out.jsonl").read_text())
     assert len(found) == 2000
     assert {record["family"] for record in found.values()} == {"aladdin-progan"}
+
+
+def test_audits_stream_too(run_folder: Path, run_cli: Callable[..., Result], tmp_path: Path) -> None:
+    alone = run_cli("audit", run_folder, "-f", "jsonl", "--jobs", "1")
+    together = run_cli("audit", run_folder, "-f", "jsonl", "--jobs", "2")
+    assert alone.code == together.code == 2
+    assert records(alone.stdout) == records(together.stdout)
+    whole = run_cli("audit", run_folder / "0003.pt", "-f", "json")
+    one = records(alone.stdout)[str(run_folder / "0003.pt")]
+    assert one["networks"] == json.loads(whole.stdout)["files"][0]["networks"]
+    parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet needs the extra 'table'")
+    assert run_cli("audit", run_folder, "-f", "parquet", "-o", tmp_path / "a.parquet").code == 2
+    rows = parquet.read_table(tmp_path / "a.parquet").to_pylist()
+    assert {row["weights"] for row in rows} == {"stored", "effective", None}
+    assert sum(row["error"] is not None for row in rows) == 1
+    refused = run_cli("audit", run_folder, "-f", "jsonl", "--fail-on", "nonfinite>0")
+    assert refused.code == 2
