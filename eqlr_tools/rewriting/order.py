@@ -32,5 +32,5 @@ def in_module_order(keys: Iterable[str], new: set[str]) -> list[str]:
 
 
 def _stands_behind(key: str, path: str) -> bool:
-    """True if torch lists the key behind the weight of the module at `path`: its bias, and all that its children own."""
+    """True if torch lists the key behind the weight of the module at `path`: its bias, all that its children own."""
     return key.startswith(path) and (key == f"{path}bias" or "." in key[len(path) :])
