@@ -15,6 +15,7 @@ _EMBEDDING_NAME = re.compile(
     r"class(es)?_?(emb\w*)?|y_emb\w*|table)([._]|$)",
     re.IGNORECASE,
 )
+_INPUT_NAME = re.compile(r"(^|_)(const|constant|noise)(_?input)?\d*$", re.IGNORECASE)
 _NORM_NAME = re.compile(r"(norm|bn|ln|gn|batchnorm|layernorm|groupnorm)\d*$", re.IGNORECASE)
 
 
@@ -81,3 +82,12 @@ def is_embedding_name(path: str) -> bool:
 def is_norm_name(path: str) -> bool:
     """True if the path's last part names a normalisation layer."""
     return _NORM_NAME.search(path.rpartition(".")[2]) is not None
+
+
+def is_input(path: str, shape: tuple[int, ...], shapes: Mapping[str, Shape]) -> bool:
+    """True for a learned constant or the strengths of noise, which are called `weight` and multiply no input.
+
+    They are for one image, (1, channels, ...), and have no bias.
+    """
+    named = _INPUT_NAME.search(path.rpartition(".")[2]) is not None
+    return named and len(shape) > 2 and shape[0] == 1 and sibling(path, "bias") not in shapes

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from eqlr_tools.families.family import Overrides, View
-from eqlr_tools.families.kinds import is_embedding_name, is_norm_name, kind_of, sibling
+from eqlr_tools.families.kinds import is_embedding_name, is_input, is_norm_name, kind_of, sibling
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.scaling import dense_fan_in, he_constant, modulated_fan_in, transposed_fan_in
 
@@ -26,6 +26,8 @@ def plain_layers(view: View, taken: set[str]) -> list[Layer]:
     of_torch = any(_is_torch_weight(name) and len(shape) >= 2 for name, shape in view.shapes.items())
     for name, shape in view.shapes.items():
         if name in taken or len(shape) < 2 or _is_buffer(name, view):
+            continue
+        if is_input(name.rpartition(".")[0], tuple(shape), view.shapes):
             continue
         if not (_is_torch_weight(name) or (not of_torch and _is_other_weight(name)) or _is_operand(name, view)):
             continue

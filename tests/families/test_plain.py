@@ -59,3 +59,15 @@ def test_attention_is_equalized_by_its_output_projection_alone(run_cli: Run, tmp
     names = open_checkpoint(str(tmp_path / "equalized.pt")).networks[0].tensors
     assert "in_proj_weight" in names
     assert "out_proj.parametrizations.weight.original" in names
+
+
+def test_learned_constants_and_noise_strengths_are_no_layers(tmp_path: Path) -> None:
+    tensors = {
+        "constant_input.weight": torch.randn(1, 8, 4, 4),
+        "inject_noise1.weight": torch.randn(1, 8, 1, 1),
+        "to_noise.weight": torch.randn(8, 1),
+        "noise.weight": torch.randn(1, 8, 3, 3),
+        "noise.bias": torch.randn(1),
+        "to_grey.weight": torch.randn(1, 8, 1, 1),
+    }
+    assert _layers(tmp_path / "net.pt", tensors) == ["to_noise", "noise", "to_grey"]
