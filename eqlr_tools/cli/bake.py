@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 def bake(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint with equalized layers.")],
     target: Annotated[
-        Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth; .onnx if SRC is one.")
+        str, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth; .onnx if SRC is one.")
     ],
     to: Annotated[
         str | None,
@@ -51,21 +51,22 @@ def bake(
     Optimizer state is converted with its weights, everything else is carried over. The result is read back and
     compared before it gets its name; the source is never changed.
     """
-    if target.suffix.lower() == ".onnx":
-        _bake_onnx(Path(source), target, include, exclude, force, dry_run, quiet, format, output)
+    if target.lower().endswith(".onnx"):
+        _bake_onnx(Path(source), Path(target), include, exclude, force, dry_run, quiet, format, output)
         return
     from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.checkpoints.remote import locate
     from eqlr_tools.cli.rewrite import carry_out
     from eqlr_tools.rewriting.bake import plan_bake, plan_bake_to
     from eqlr_tools.rewriting.optimizer import OptimizerOptions
 
     chosen = options.selection(network, family, gain, lr_multiplier, fan_in, include, exclude)
     optimizers = OptimizerOptions(keep_trajectory, drop_optimizer)
-    checkpoint = open_checkpoint(source)
+    checkpoint, place = open_checkpoint(source), locate(target)
     plan = (
-        plan_bake_to(checkpoint, target, chosen, to)
+        plan_bake_to(checkpoint, place, chosen, to)
         if to
-        else plan_bake(checkpoint, target, chosen, optimizers=optimizers)
+        else plan_bake(checkpoint, place, chosen, optimizers=optimizers)
     )
     carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint of a known architecture.")],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
     to: Annotated[
         str,
         typer.Option(
@@ -51,9 +50,10 @@ def convert(
     target cannot express is an error that names it; nothing is dropped on the way but the optimizer's state.
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.checkpoints.remote import locate
     from eqlr_tools.cli.rewrite import carry_out
     from eqlr_tools.rewriting.convert import plan_convert
 
     chosen = options.selection(network, family, gain, lr_multiplier, fan_in)
-    plan = plan_convert(open_checkpoint(source), target, chosen, to=to, accept=accept or ())
+    plan = plan_convert(open_checkpoint(source), locate(target), chosen, to=to, accept=accept or ())
     carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)

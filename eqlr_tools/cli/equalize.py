@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def equalize(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint with plain layers.")],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
+    target: Annotated[str, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
     to: Annotated[
         str, typer.Option("--to", metavar="FAMILY", help="Whose names to write; the default stores the constants.")
     ] = "torch-parametrize",
@@ -49,11 +48,12 @@ def equalize(
     effective weights stay the same to 1 ulp, with --exact to the bit. Optimizer state is converted along.
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
+    from eqlr_tools.checkpoints.remote import locate
     from eqlr_tools.cli.rewrite import carry_out
     from eqlr_tools.rewriting.equalize import plan_equalize
     from eqlr_tools.rewriting.optimizer import OptimizerOptions
 
     chosen = options.selection(network, None, gain, lr_multiplier, fan_in, include, exclude)
     optimizers = OptimizerOptions(keep_trajectory, drop_optimizer)
-    plan = plan_equalize(open_checkpoint(source), target, chosen, to=to, exact=exact, optimizers=optimizers)
+    plan = plan_equalize(open_checkpoint(source), locate(target), chosen, to=to, exact=exact, optimizers=optimizers)
     carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)

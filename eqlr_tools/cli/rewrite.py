@@ -24,17 +24,22 @@ def carry_out(
 ) -> None:
     """Run the plan unless it is a dry run, and show it."""
     from eqlr_tools.checkpoints.atomic import check_target
+    from eqlr_tools.checkpoints.remote import is_remote
     from eqlr_tools.cli.sink import check_output, emit, progress
     from eqlr_tools.reports.rewriting import plan_report
-    from eqlr_tools.rewriting.run import planned_bytes, run
+    from eqlr_tools.rewriting.run import planned_bytes
+    from eqlr_tools.rewriting.upload import check_remote_target, run_anywhere
 
     check_output(output, (*plan.source.files, plan.target), form, force=force)
     verification = None
     if dry_run:
-        check_target(plan.target, plan.source.files, force)
+        if is_remote(plan.target):
+            check_remote_target(plan.target, force)
+        else:
+            check_target(plan.target, plan.source.files, force)
     else:
         with progress(plan.operation, planned_bytes(plan), quiet=quiet) as advance:
-            verification = run(plan, chosen, force=force, progress=advance).verification
+            verification = run_anywhere(plan, chosen, force=force, progress=advance).verification
     report = plan_report(plan, verification)
     if quiet and form is Format.table:
         return

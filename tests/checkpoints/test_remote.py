@@ -161,3 +161,29 @@ def test_s3(bucket: str, run_cli: Callable[..., Result], tmp_path: Path) -> None
     assert {entry["family"] for entry in found} == {"aladdin-progan"}
     assert run_cli("verify", source, f"{bucket}/a/1.pt").code == 0
     assert run_cli("scan", f"{bucket}/a/none.pt").code == 2
+
+    plain = f"{bucket}/plain.safetensors"
+    assert run_cli("bake", f"{bucket}/a/1.pt", plain).code == 0
+    assert run_cli("verify", source, plain).code == 0
+    assert run_cli("bake", source, plain).code == 2
+    assert run_cli("bake", source, plain, "--force").code == 0
+    assert sorted(store.ls("runs")) == ["runs/a", "runs/plain.safetensors"]
+
+
+def test_addresses_that_cannot_be_written_are_refused_by_name(
+    traffic: Traffic, run_cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    result = run_cli("bake", progan_file(tmp_path / "x.pt"), f"{traffic.url}/y.pt")
+    assert result.code == 2
+    assert "http:// cannot be written to" in result.stderr
+
+
+def test_a_cached_file_is_read_without_the_server(run_cli: Callable[..., Result], tmp_path: Path) -> None:
+    progan_file(tmp_path / "x.pt")
+    with range_server(tmp_path) as server:
+        address = f"filecache::{server.url}/x.pt"
+        import fsspec
+
+        cached = fsspec.open_local(address, filecache={"cache_storage": str(tmp_path / "cache")})
+        assert run_cli("scan", f"{server.url}/x.pt").code == 0
+    assert run_cli("scan", cached).code == 0
