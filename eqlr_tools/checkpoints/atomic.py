@@ -1,4 +1,4 @@
-"""A file that appears whole or not at all.
+"""A file, or a set of files, that appears whole or not at all.
 
 The data goes to a temporary file beside the target, is checked by the caller, flushed to the disk and only then
 given its name. The temporary file is locked while it is in use, so that the next run can tell what a killed one
@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+import shutil
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,7 +51,7 @@ def new_file(target: Path, verify: Callable[[Path], None], force: bool) -> Itera
     On any exception, in the block or from `verify`, the temporary file is removed and the target untouched.
     """
     remove_stale(target)
-    temporary = target.with_name(f".{target.name}{_MARK}{os.getpid()}")
+    temporary = _temporary(target)
     try:
         descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     except OSError as error:
@@ -67,6 +68,66 @@ def new_file(target: Path, verify: Callable[[Path], None], force: bool) -> Itera
             _publish(temporary, target, force)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def new_set(target: Path, verify: Callable[[Path], None], replaced: Sequence[Path]) -> Iterator[Path]:
+    """Yield a folder to write several files in, of which one, called as `target` is, makes the others a whole.
+
+    When the block ends well: `verify(that file)`, fsync of all, then they move beside `target`. What they replace goes
+    first, the target before the rest, and the new target comes last: whenever it stands, all that it names stands.
+    """
+    remove_stale(target)
+    folder = _temporary(target)
+    try:
+        folder.mkdir()
+    except OSError as error:
+        raise OutputError(f"{target}: cannot be written ({error.strerror})", hint="choose another place") from error
+    try:
+        with _locked(folder):
+            with _as_output_errors(target):
+                yield folder
+            verify(folder / target.name)
+            with _as_output_errors(target):
+                for path in folder.iterdir():
+                    _sync(path, os.O_RDWR)
+                for path in sorted(replaced, key=lambda path: path != target):
+                    path.unlink(missing_ok=True)
+            _publish_set(folder, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish_set(folder: Path, target: Path) -> None:
+    names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name == target.name, name))
+    _sync_directory(target.parent)  # What was replaced is gone before anything takes its place.
+    done: list[Path] = []
+    try:
+        for name in names:
+            _publish(folder / name, target.with_name(name), force=False)
+            done.append(target.with_name(name))
+    except OutputError:
+        for path in reversed(done):
+            path.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the folder against `remove_stale` of another process, where folders can be locked."""
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}{_MARK}{os.getpid()}")
 
 
 @contextlib.contextmanager
@@ -105,21 +166,41 @@ def _link_new(temporary: Path, target: Path) -> None:
 def _sync_directory(directory: Path) -> None:
     """Make the new name survive a power failure, where directories can be synced at all."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(directory, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(directory, os.O_RDONLY)
+
+
+def _sync(path: Path, mode: int) -> None:
+    descriptor = os.open(path, mode)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def remove_stale(target: Path) -> None:
-    """Remove temporary files for this target that no running process holds."""
+    """Remove temporary files and folders for this target that no running process holds."""
     for left in target.parent.glob(f".{_escaped(target.name)}{_MARK}*"):
         with contextlib.suppress(OSError):
-            with open(left, "rb") as file:
-                if fcntl is not None:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            left.unlink()
+            if fcntl is not None:
+                descriptor = os.open(left, os.O_RDONLY)
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                finally:
+                    os.close(descriptor)
+            if left.is_dir():
+                _remove_set(left, target)
+            else:
+                left.unlink()
+
+
+def _remove_set(folder: Path, target: Path) -> None:
+    """Remove what a killed `new_set` left, also what it had put in place of a target that never came to stand."""
+    if not target.exists():
+        for inside in folder.iterdir():
+            placed = target.with_name(inside.name)
+            if placed.exists() and os.path.samefile(inside, placed):
+                placed.unlink()
+    shutil.rmtree(folder)
 
 
 def _escaped(name: str) -> str:

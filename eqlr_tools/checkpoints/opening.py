@@ -193,6 +193,9 @@ def _shard(index: Path, name: str) -> dict[str, Tensor]:
     # A download cache links index and shards to one folder of blobs; any other link target is not the index's.
     if path.resolve().parent not in (index.parent.resolve(), index.resolve().parent):
         raise UnreadableError(f"{index}: the shard {name} is a link that leads out of the index's directory")
+    source = open_source(path)
+    if looks_like_safetensors(source):
+        return read_safetensors(source)[0]
     checkpoint = open_checkpoint(path)
     flat: dict[str, Tensor] = {}
     for network in checkpoint.networks:

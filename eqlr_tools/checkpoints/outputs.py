@@ -60,6 +60,19 @@ class Output:
         )
 
 
+def aliases_among(outputs: dict[str, Output]) -> dict[str, str]:
+    """The names that are one tensor with an earlier name, and that name."""
+    seen: dict[int, list[tuple[str, Output]]] = {}
+    aliases = {}
+    for name, output in outputs.items():
+        group = seen.setdefault(id(output.tensor.storage), [])
+        first = next((other for other, candidate in group if output.is_alias_of(candidate)), None)
+        if first is not None:
+            aliases[name] = first
+        group.append((name, output))
+    return aliases
+
+
 def constant_tensor(values: NDArray, dtype_name: str) -> Tensor:
     """A tensor that is in no file yet, such as a scale."""
     dtype = BY_NAME[dtype_name]

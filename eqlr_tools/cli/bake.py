@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from eqlr_tools.cli import options
+from eqlr_tools.errors import UsageError
 from eqlr_tools.reports.rendering import Format
 
 
@@ -39,6 +40,7 @@ def bake(
     exclude: options.Exclude = None,
     keep_trajectory: options.KeepTrajectory = False,
     drop_optimizer: options.DropOptimizer = False,
+    max_shard_size: options.MaxShardSize = None,
     format: options.FormatOption = Format.table,
     output: options.Output = None,
     force: options.Force = False,
@@ -52,6 +54,8 @@ def bake(
     compared before it gets its name; the source is never changed.
     """
     if target.lower().endswith(".onnx"):
+        if max_shard_size:
+            raise UsageError(f"{target}: only .safetensors is written in shards", hint="leave out --max-shard-size")
         _bake_onnx(Path(source), Path(target), include, exclude, force, dry_run, quiet, format, output)
         return
     from eqlr_tools.checkpoints.opening import open_checkpoint
@@ -68,7 +72,16 @@ def bake(
         if to
         else plan_bake(checkpoint, place, chosen, optimizers=optimizers)
     )
-    carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)
+    carry_out(
+        plan,
+        chosen,
+        dry_run=dry_run,
+        force=force,
+        quiet=quiet,
+        form=format,
+        output=output,
+        max_shard_size=max_shard_size,
+    )
 
 
 def _bake_onnx(

@@ -37,6 +37,7 @@ def convert(
     gain: options.Gain = None,
     lr_multiplier: options.LrMultiplier = None,
     fan_in: options.FanInOption = None,
+    max_shard_size: options.MaxShardSize = None,
     format: options.FormatOption = Format.table,
     output: options.Output = None,
     force: options.Force = False,
@@ -56,4 +57,13 @@ def convert(
 
     chosen = options.selection(network, family, gain, lr_multiplier, fan_in)
     plan = plan_convert(open_checkpoint(source), locate(target), chosen, to=to, accept=accept or ())
-    carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)
+    carry_out(
+        plan,
+        chosen,
+        dry_run=dry_run,
+        force=force,
+        quiet=quiet,
+        form=format,
+        output=output,
+        max_shard_size=max_shard_size,
+    )

@@ -35,6 +35,7 @@ def equalize(
     exclude: options.Exclude = None,
     keep_trajectory: options.KeepTrajectory = False,
     drop_optimizer: options.DropOptimizer = False,
+    max_shard_size: options.MaxShardSize = None,
     format: options.FormatOption = Format.table,
     output: options.Output = None,
     force: options.Force = False,
@@ -56,4 +57,13 @@ def equalize(
     chosen = options.selection(network, None, gain, lr_multiplier, fan_in, include, exclude)
     optimizers = OptimizerOptions(keep_trajectory, drop_optimizer)
     plan = plan_equalize(open_checkpoint(source), locate(target), chosen, to=to, exact=exact, optimizers=optimizers)
-    carry_out(plan, chosen, dry_run=dry_run, force=force, quiet=quiet, form=format, output=output)
+    carry_out(
+        plan,
+        chosen,
+        dry_run=dry_run,
+        force=force,
+        quiet=quiet,
+        form=format,
+        output=output,
+        max_shard_size=max_shard_size,
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +53,14 @@ KeepTrajectory = Annotated[
     ),
 ]
 DropOptimizer = Annotated[bool, typer.Option("--drop-optimizer", help="Leave the optimizer state out.")]
+MaxShardSize = Annotated[
+    str | None,
+    typer.Option(
+        "--max-shard-size",
+        metavar="SIZE",
+        help="Write .safetensors in files of at most this (500MB, 2GiB), and an index that opens them as one.",
+    ),
+]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to show the result.")]
 Output = Annotated[
     Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the result there instead of to stdout.")
@@ -65,6 +74,20 @@ Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an e
 _MAX_DIGITS = 15
 _ORDINARY = (1e-9, 1e9)
 """Beyond these a gain or multiplier is a slip, and weights of single precision would vanish or overflow."""
+
+
+def size_in_bytes(text: str | None) -> int | None:
+    """A size such as 500MB, 2GiB or 4096. Raises UsageError for anything else."""
+    from eqlr_tools.errors import UsageError
+
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d{1,15})?) ?([KMGT]?)(i?)B?", text.strip(), re.IGNORECASE)
+    unit = (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " ") if found else 0
+    size = int(float(found[1]) * unit) if found else 0
+    if size < 1:
+        raise UsageError(f"--max-shard-size {text!r} is no size", hint="for example 500MB or 2GiB")
+    return size
 
 
 def fan_in_rule(text: str | None) -> FanIn | None:

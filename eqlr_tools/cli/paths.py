@@ -47,4 +47,9 @@ def _in_directory(directory: Path) -> list[Path]:
 
     files = sorted(p for p in directory.rglob("*") if p.is_file() and p.name.endswith((*SUFFIXES, INDEX_SUFFIX)))
     shards = {p.parent / name for p in files if p.name.endswith(INDEX_SUFFIX) for name in shard_names(p)}
-    return [path for path in files if path not in shards and not path.name.startswith(".")]
+    return [path for path in files if path not in shards and not _is_hidden(path, directory)]
+
+
+def _is_hidden(path: Path, directory: Path) -> bool:
+    """True for what a folder does not show: caches, and what a killed run has left."""
+    return any(part.startswith(".") for part in path.parts[len(directory.parts) :])

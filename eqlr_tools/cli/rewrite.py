@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from eqlr_tools.cli.options import size_in_bytes
 from eqlr_tools.reports.rendering import Format
 
 if TYPE_CHECKING:
@@ -21,22 +22,24 @@ def carry_out(
     quiet: bool,
     form: Format,
     output: Path | None,
+    max_shard_size: str | None = None,
 ) -> None:
     """Run the plan unless it is a dry run, and show it."""
-    from eqlr_tools.checkpoints.atomic import check_target
     from eqlr_tools.checkpoints.remote import is_remote
     from eqlr_tools.cli.sink import check_output, emit, progress
     from eqlr_tools.reports.rewriting import plan_report
-    from eqlr_tools.rewriting.run import planned_bytes
+    from eqlr_tools.rewriting.plan import in_shards
+    from eqlr_tools.rewriting.run import check_targets, planned_bytes
     from eqlr_tools.rewriting.upload import check_remote_target, run_anywhere
 
+    plan = in_shards(plan, size_in_bytes(max_shard_size))
     check_output(output, (*plan.source.files, plan.target), form, force=force)
     verification = None
     if dry_run:
         if is_remote(plan.target):
             check_remote_target(plan.target, force)
         else:
-            check_target(plan.target, plan.source.files, force)
+            check_targets(plan, force)
     else:
         with progress(plan.operation, planned_bytes(plan), quiet=quiet) as advance:
             verification = run_anywhere(plan, chosen, force=force, progress=advance).verification

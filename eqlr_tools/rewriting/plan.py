@@ -7,15 +7,17 @@ which do not know which command made it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.globals import Record
-from eqlr_tools.checkpoints.outputs import Output, flat_name, leaves
+from eqlr_tools.checkpoints.outputs import Output, flat_name, flatten, leaves
 from eqlr_tools.checkpoints.pickles import StateDict
 from eqlr_tools.checkpoints.provenance import plain_record
+from eqlr_tools.checkpoints.remote import is_remote
+from eqlr_tools.checkpoints.sharding import Shard, index_of, into_shards
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
@@ -46,7 +48,8 @@ class Plan:
     """Everything a rewrite will do. `tree` holds an `Output` for each step, in the target's nesting.
 
     `places` says where a network stands in the target, as path and prefix, if that is not where the source has it;
-    then only the networks named there are in the target, and are recognised there as `reading` says.
+    then only the networks named there are in the target, and are recognised there as `reading` says. With `shards`
+    the target is that set of files and its index.
     """
 
     operation: str
@@ -62,6 +65,7 @@ class Plan:
     rates: tuple[LearningRate, ...] = field(default=())
     places: Mapping[str, tuple[TreePath, str]] = field(default_factory=dict)
     reading: Selection | None = None
+    shards: tuple[Shard, ...] = ()
 
     @property
     def changes(self) -> int:
@@ -79,6 +83,21 @@ def is_flat(target: Path) -> bool:
         f"{target}: the suffix does not say which container to write",
         hint="use .safetensors, .pt or .pth",
     )
+
+
+def in_shards(plan: Plan, max_shard_bytes: int | None) -> Plan:
+    """The plan with its target divided into files of at most so many bytes, if that takes more than one."""
+    if max_shard_bytes is None:
+        return plan
+    if not is_flat(plan.target):
+        raise UsageError(f"{plan.target}: only .safetensors is written in shards", hint="leave out --max-shard-size")
+    if is_remote(plan.target):
+        raise UsageError(f"{plan.target}: shards are written to local folders only", hint="upload the folder")
+    shards = into_shards(plan.target, flatten(plan.tree, plan.sole_network), max_shard_bytes)
+    if not shards:
+        return plan
+    note = f"the target is {len(shards)} shards; {index_of(plan.target)} opens them as one checkpoint"
+    return replace(plan, shards=shards, notes=(*plan.notes, note))
 
 
 def build_plan(

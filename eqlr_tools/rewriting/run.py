@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from eqlr_tools import __version__
-from eqlr_tools.checkpoints.atomic import check_target, new_file
+from eqlr_tools.checkpoints.atomic import check_target, new_file, new_set, remove_stale
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.opening import nest, open_checkpoint
-from eqlr_tools.checkpoints.outputs import Output, flatten, leaves
+from eqlr_tools.checkpoints.outputs import Output, aliases_among, flatten, leaves
 from eqlr_tools.checkpoints.provenance import METADATA_KEY, encode_skeleton
 from eqlr_tools.checkpoints.safetensors_writer import write_safetensors
+from eqlr_tools.checkpoints.sharding import index_of, index_text, places_taken
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.torch_writer import write_torch_zip
 from eqlr_tools.checkpoints.trees import Path as TreePath
@@ -53,7 +54,9 @@ def run(plan: Plan, selection: Selection, *, force: bool = False, progress: Prog
     Raises OutputError if the target cannot be written, VerificationError if what was written does not compute the
     same; in both cases nothing is left behind and the source is untouched.
     """
-    check_target(plan.target, plan.source.files, force)
+    if plan.shards:
+        remove_stale(index_of(plan.target))
+    check_targets(plan, force)
     _check_space(plan)
     source = recognise_all(plan.source, selection)
     found: list[Verification] = []
@@ -61,8 +64,13 @@ def run(plan: Plan, selection: Selection, *, force: bool = False, progress: Prog
     def check(temporary: Path) -> None:
         found.append(_verify_written(plan, source, selection, temporary, progress))
 
-    with new_file(plan.target, check, force) as file:
-        _write(plan, file, progress)
+    if plan.shards:
+        replaced = places_taken(plan.target, plan.shards) if force else []
+        with new_set(index_of(plan.target), check, replaced) as folder:
+            _write_shards(plan, folder, progress)
+    else:
+        with new_file(plan.target, check, force) as file:
+            _write(plan, file, progress)
     return Result(plan, found[0])
 
 
@@ -71,8 +79,41 @@ def planned_bytes(plan: Plan) -> int:
     return 2 * sum(output.nbytes for _, output in leaves(plan.tree))
 
 
+def check_targets(plan: Plan, force: bool) -> None:
+    """Raise OutputError if a file that the plan writes, or would replace, must not be touched."""
+    for path in places_taken(plan.target, plan.shards) if plan.shards else [plan.target]:
+        check_target(path, plan.source.files, force)
+
+
 def _write(plan: Plan, file: BinaryIO, progress: Progress) -> None:
-    provenance = {
+    provenance = _provenance(plan)
+    if is_flat(plan.target):
+        outputs = flatten(plan.tree, plan.sole_network)
+        metadata = _metadata(plan, provenance | _flat_extras(plan, outputs))
+        write_safetensors(file, outputs, metadata, progress)
+    else:
+        write_torch_zip(file, plan.tree, provenance, progress)
+
+
+def _write_shards(plan: Plan, folder: Path, progress: Progress) -> None:
+    """Every shard says where it comes from; what is true of the whole stands in the index."""
+    outputs = flatten(plan.tree, plan.sole_network)
+    provenance = _provenance(plan)
+    for shard in plan.shards:
+        with open(folder / shard.file_name, "x+b", buffering=0) as file:
+            write_safetensors(
+                file, {name: outputs[name] for name in shard.tensors}, _metadata(plan, provenance), progress
+            )
+    metadata = _metadata(plan, provenance | _flat_extras(plan, outputs))
+    (folder / index_of(plan.target).name).write_text(index_text(plan.shards, outputs, metadata), encoding="utf-8")
+
+
+def _metadata(plan: Plan, provenance: dict[str, Any]) -> dict[str, str]:
+    return {**plan.source.metadata, METADATA_KEY: json.dumps(provenance, sort_keys=True)}
+
+
+def _provenance(plan: Plan) -> dict[str, Any]:
+    return {
         "tool": f"eqlr-tools {__version__}",
         "operation": plan.operation,
         "family": plan.family,
@@ -80,26 +121,12 @@ def _write(plan: Plan, file: BinaryIO, progress: Progress) -> None:
         "source_header_sha256": _header_hash(plan),
         **plan.provenance,
     }
-    if is_flat(plan.target):
-        outputs = flatten(plan.tree, plan.sole_network)
-        provenance |= _flat_extras(plan, outputs)
-        metadata = {**plan.source.metadata, METADATA_KEY: json.dumps(provenance, sort_keys=True)}
-        write_safetensors(file, outputs, metadata, progress)
-    else:
-        write_torch_zip(file, plan.tree, provenance, progress)
 
 
 def _flat_extras(plan: Plan, outputs: dict[str, Output]) -> dict[str, Any]:
     """What a flat file cannot say by itself: aliases, and the nesting where names alone do not give it back."""
     extras: dict[str, Any] = {}
-    seen: dict[int, list[tuple[str, Output]]] = {}
-    aliases = {}
-    for name, output in outputs.items():
-        group = seen.setdefault(id(output.tensor.storage), [])
-        first = next((other for other, candidate in group if output.is_alias_of(candidate)), None)
-        if first is not None:
-            aliases[name] = first
-        group.append((name, output))
+    aliases = aliases_among(outputs)
     if aliases:
         extras["aliases"] = aliases
     names = {id(output): name for name, output in outputs.items()}
