@@ -1,89 +1,194 @@
-"""The report of `eqlr diff`: per layer, the range before and after, sorted by how far it moved."""
+"""The report of `eqlr diff`: per layer, its size in every snapshot and how far it moved, the farthest first."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
-from eqlr_tools.reports.baseline import Comparison, Json, Site, forms_of
-from eqlr_tools.reports.fields import FIELDS, FORMS, value_of
+from eqlr_tools.ranges.audit import LayerRange
+from eqlr_tools.reports.baseline import Json
+from eqlr_tools.reports.fields import change
 from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, plain
-from eqlr_tools.reports.rules import Place
+from eqlr_tools.reports.sparklines import trend
+from eqlr_tools.rewriting.movement import Movement, Run, Track
 
+SCHEMA = "eqlr.diff/1"
+
+_BARS = 24
 _MEASURED = ("rms", "abs_max")
-_COLUMNS = [
+_HEAD = [
     Column("network", 5, right=False),
     Column("layer", right=False),
     Column("weights", 1, right=False),
-    Column("moved", 0),
-    Column("rms before", 4),
-    Column("rms after", 4),
-    Column("rms ratio", 2),
-    Column("abs max before", 6),
-    Column("abs max after", 6),
-    Column("abs max ratio", 3),
 ]
+_PAIR = [
+    *_HEAD,
+    Column("moved", 0),
+    Column("adam steps", 2),
+    Column("rms before", 6),
+    Column("rms after", 6),
+    Column("rms ratio", 3),
+    Column("abs max before", 7),
+    Column("abs max after", 7),
+    Column("abs max ratio", 4),
+]
+_TREND = [
+    *_HEAD,
+    Column("moved in all", 0),
+    Column("adam steps", 4),
+    Column("rms first", 3),
+    Column("rms last", 3),
+    Column("rms", 2, right=False),
+    Column("moved, each", 2, right=False),
+    Column("largest", 6),
+]
+_EACH = [*_HEAD, Column("path"), Column("rms"), Column("abs max"), Column("moved"), Column("adam steps")]
+_UNITS = (
+    "moved: rms of the difference in units of the rms before; adam steps: the least number of steps of lr 1e-3 "
+    "for that distance"
+)
 
 
-def diff_report(first: str, second: str, comparison: Comparison) -> Report:
-    """Build the report of two audits that have been paired."""
-    changes = [change for site in comparison.sites if site.then_layer for change in _changes(site)]
-    changes.sort(key=lambda change: -change["moved"])
-    lines = [
-        f"only in {path}: {site.network['name']} {site.layer['layer']}"
-        for path, sites in ((second, comparison.new), (first, comparison.missing))
-        for site in sites
-    ]
+def diff_report(paths: Sequence[str], run: Run) -> Report:
+    """Build the report of two snapshots, or of the trend over more."""
+    return _pair_report(paths, run) if len(paths) == 2 else _trend_report(paths, run)
+
+
+def _pair_report(paths: Sequence[str], run: Run) -> Report:
+    common = [track for track in run.tracks if None not in track.measured]
+    changes = [_change(track, form) for track in common for form in track.forms]
+    changes.sort(key=lambda entry: -_rank(entry["moved"]))
     content = {
-        "first": first,
-        "second": second,
+        "first": paths[0],
+        "second": paths[1],
         "layers": changes,
-        "only_in_first": [_name(site) for site in comparison.missing],
-        "only_in_second": [_name(site) for site in comparison.new],
+        "only_in_first": [_name(track) for track in run.tracks if track.measured[1] is None],
+        "only_in_second": [_name(track) for track in run.tracks if track.measured[0] is None],
     }
-    table = Table(_COLUMNS, [_row(change) for change in changes], f"{first} to {second}", [_summary(changes)])
-    return Report("eqlr.diff/1", plain(content), [table], lines)
+    rows = [_pair_row(entry) for entry in changes]
+    table = Table(_PAIR, rows, f"{paths[0]} to {paths[1]}", [_summary(changes, "moved"), _UNITS])
+    return Report(SCHEMA, plain(content), [table], _remarks(paths, run))
 
 
-def _changes(site: Site) -> list[Json]:
-    """What moved in a layer: its stored weights, and its effective ones where a constant makes either differ."""
-    layers = [layer for layer in (site.then_layer, site.layer) if layer]
-    shown = {form for layer in layers for form, _ in forms_of(layer)}
-    found = []
-    for form in (form for form in FORMS if form in shown):
-        change: Json = {**_name(site), "weights": form}
-        for name in _MEASURED:
-            field = FIELDS[name]
-            change[name] = {
-                "before": site.then(field, form),
-                "after": value_of(field, form, site.layer, site.network),
-                "ratio": site.value(Place(field, form, "ratio"), form),
-            }
-        drifts = [site.value(Place(FIELDS[name], form, "drift"), form) for name in _MEASURED]
-        change["moved"] = max(drift if drift is not None else 1.0 for drift in drifts)
-        found.append(change)
-    return found
+def _change(track: Track, form: str) -> Json:
+    entry: Json = {**_name(track), "weights": form}
+    for name in _MEASURED:
+        before, after = (_figure(measured, form, name) for measured in track.measured)
+        entry[name] = {"before": before, "after": after, "ratio": change("ratio", after, before)}
+    return entry | _move(track.moves[0].get(form))
 
 
-def _row(change: Json) -> list[Cell]:
-    figures = [change[name][key] for name in _MEASURED for key in ("before", "after", "ratio")]
-    moved = change["moved"]
+def _trend_report(paths: Sequence[str], run: Run) -> Report:
+    layers = [_course(track, form) for track in run.tracks for form in track.forms]
+    layers.sort(key=lambda entry: -_rank(entry["moved_in_all"]))
+    content = {
+        "snapshots": list(paths),
+        "layers": layers,
+        "missing": [
+            {**_name(track), "snapshot": path}
+            for track in run.tracks
+            for path, measured in zip(paths, track.measured, strict=True)
+            if measured is None
+        ],
+    }
+    title = f"{paths[0]} to {paths[-1]}, {len(paths)} snapshots"
+    table = Table(_TREND, [_trend_row(entry) for entry in layers], title, [_summary(layers, "moved_in_all"), _UNITS])
+    data = Table(_EACH, [row for entry in layers for row in _each_row(entry, paths)])
+    return Report(SCHEMA, plain(content), [table], _remarks(paths, run), data=data)
+
+
+def _course(track: Track, form: str) -> Json:
+    """A layer's figures in every snapshot, and its movements: one between any two neighbours, one in all."""
+    entry: Json = {**_name(track), "weights": form}
+    for name in _MEASURED:
+        entry[name] = [_figure(measured, form, name) for measured in track.measured]
+    moves = [_move(move.get(form)) for move in track.moves]
+    entry |= {key: [move[key] for move in moves] for key in ("moved", "adam_steps")}
+    return entry | {f"{key}_in_all": value for key, value in _move(track.in_all.get(form)).items()}
+
+
+def _move(movement: Movement | None) -> Json:
+    if movement is None:
+        return {"moved": None, "adam_steps": None}
+    return {"moved": movement.relative, "adam_steps": movement.adam_steps}
+
+
+def _figure(measured: LayerRange | None, form: str, name: str) -> float | None:
+    statistics = None if measured is None else measured.effective if form == "effective" else measured.stored
+    value: float | None = getattr(statistics, name, None)
+    return value
+
+
+def _pair_row(entry: Json) -> list[Cell]:
+    figures = [entry[name][key] for name in _MEASURED for key in ("before", "after", "ratio")]
+    return [*_head(entry), *map(_finite, (entry["moved"], _steps(entry["adam_steps"]), *figures))]
+
+
+def _trend_row(entry: Json) -> list[Cell]:
+    sizes = [value for value in entry["rms"] if value is not None]
+    moves = [value for value in entry["moved"] if value is not None]
     return [
-        change["network"],
-        change["layer"],
-        change["weights"],
-        moved if math.isfinite(moved) else None,
-        *(None if value is None or not math.isfinite(value) else value for value in figures),
+        *_head(entry),
+        _finite(entry["moved_in_all"]),
+        _finite(_steps(entry["adam_steps_in_all"])),
+        _finite(sizes[0] if sizes else None),
+        _finite(sizes[-1] if sizes else None),
+        trend(entry["rms"], _BARS),
+        trend(entry["moved"], _BARS),
+        _finite(max(moves, default=None)),
     ]
 
 
-def _summary(changes: list[Json]) -> str:
-    still = sum(change["moved"] == 1.0 for change in changes)
-    largest = changes[0]["moved"] if changes else 1.0
-    return (
-        f"{len(changes)} ranges compared, {still} of the same rms and abs max, the largest change "
-        f"{figure(largest, 4) + 'x' if math.isfinite(largest) else 'without bound'}"
-    )
+def _each_row(entry: Json, paths: Sequence[str]) -> Iterator[list[Cell]]:
+    """A row for each snapshot, with the way that leads to it."""
+    for place, path in enumerate(paths):
+        moves = [entry[key][place - 1] if place else None for key in ("moved", "adam_steps")]
+        yield [*_head(entry), path, *map(_finite, (entry["rms"][place], entry["abs_max"][place], *moves))]
 
 
-def _name(site: Site) -> Json:
-    return {"network": site.network["name"], "layer": site.layer["layer"]}
+def _head(entry: Json) -> list[Cell]:
+    return [entry["network"], entry["layer"], entry["weights"]]
+
+
+def _steps(value: float | None) -> float | None:
+    """Steps are counted; below a hundred the fraction still says something."""
+    return round(value) if value is not None and math.isfinite(value) and value >= 100 else value
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _rank(moved: float | None) -> float:
+    """A layer that left zero comes first, one that could not be compared last."""
+    return -1.0 if moved is None or math.isnan(moved) else moved
+
+
+def _summary(entries: Sequence[Json], key: str) -> str:
+    still = sum(entry[key] == 0 for entry in entries)
+    largest = max((_rank(entry[key]) for entry in entries), default=0.0)
+    size = f"{figure(largest)} rms" if math.isfinite(largest) else "without bound, from zero"
+    return f"{len(entries)} weights compared, {still} did not move, the largest movement {size}"
+
+
+def _remarks(paths: Sequence[str], run: Run) -> list[str]:
+    """What is missing where, whole networks in one line; what could not be compared, and what was left out of it."""
+    lines = []
+    for place, path in enumerate(paths):
+        here = {track.network for track in run.tracks if track.measured[place] is not None}
+        absent = [track for track in run.tracks if track.measured[place] is None]
+        gone = dict.fromkeys(track.network for track in absent if track.network not in here)
+        names = [f"network {name}" for name in gone]
+        names += [f"{track.network} {track.layer}" for track in absent if track.network in here]
+        lines += [f"not in {path}: {name}" for name in names]
+    for track in run.tracks:
+        lines += [f"{track.network} {track.layer}: {problem}" for problem in track.problems]
+        moves = [move for each in (*track.moves, track.in_all) for move in each.values()]
+        skipped = max((move.skipped for move in moves), default=0)
+        if skipped:
+            lines.append(f"{track.network} {track.layer}: {skipped:,} weights are NaN or infinite and were left out")
+    return lines
+
+
+def _name(track: Track) -> Json:
+    return {"network": track.network, "layer": track.layer}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -55,3 +56,33 @@ def _low_end(histogram: dict[str, Any]) -> int | None:
         if below > total * _TAIL:
             return int(exponent)
     return None
+
+
+_FLAT = 0.01
+"""A series that stays within a per cent is drawn flat: its noise would look like a trend."""
+
+
+def trend(values: Sequence[float | None], max_width: int) -> str:
+    """A series as one line, the lowest block for its smallest value and the full one for its largest.
+
+    A value that is missing is a blank. Neighbours share a character, by their mean, where there are too many.
+    """
+    groups = _in_groups(values, max_width)
+    known = [value for value in groups if value is not None]
+    if not known:
+        return " " * len(groups)
+    low, high = min(known), max(known)
+    flat = high - low <= _FLAT * max(abs(low), abs(high))
+    top = len(BLOCKS) - 1
+    places = [None if v is None else top // 2 if flat else round(top * (v - low) / (high - low)) for v in groups]
+    return "".join(" " if place is None else BLOCKS[place] for place in places)
+
+
+def _in_groups(values: Sequence[float | None], count: int) -> list[float | None]:
+    count = min(count, len(values))
+    bounds = [place * len(values) // count for place in range(count + 1)] if count else []
+    means: list[float | None] = []
+    for first, end in pairwise(bounds):
+        known = [value for value in values[first:end] if value is not None and math.isfinite(value)]
+        means.append(math.fsum(known) / len(known) if known else None)
+    return means

@@ -234,9 +234,9 @@ def compare(
         return Comparison(network, name, False, None, problem=problem)
     worst: int | None = 0
     relative, differing = 0.0, 0
-    spans = _spans(left.tensor, right.tensor)
-    results = in_threads(lambda span: _compare_span(left, right, span), spans, left.tensor.nbytes)
-    for span, (ulp, rel, count) in zip(spans, results, strict=True):
+    parts = spans(left.tensor, right.tensor)
+    results = in_threads(lambda span: _compare_span(left, right, span), parts, left.tensor.nbytes)
+    for span, (ulp, rel, count) in zip(parts, results, strict=True):
         progress((span[1] - span[0]) * left.tensor.dtype.itemsize)
         worst = None if worst is None or ulp is None else max(worst, ulp)
         relative, differing = max(relative, rel), differing + count
@@ -250,7 +250,7 @@ _Difference = tuple[int | None, float, int]
 """(largest ulp, largest relative difference, count of differing elements)."""
 
 
-def _spans(left: Tensor, right: Tensor) -> list[_Span]:
+def spans(left: Tensor, right: Tensor) -> list[_Span]:
     """Spans to compare at a time. A view that is not contiguous cannot be read in parts."""
     step = _SPAN_ELEMENTS if left.is_contiguous and right.is_contiguous else max(left.numel, 1)
     return [(first, min(first + step, left.numel)) for first in range(0, left.numel, step)]
