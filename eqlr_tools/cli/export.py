@@ -35,6 +35,12 @@ def export(
     resampling: Annotated[
         Resampling | None, typer.Option("--resampling", help="How GFPGAN changes sizes, which no file says.")
     ] = None,
+    resolution: Annotated[
+        int | None, typer.Option("--resolution", metavar="N", help="A smaller size of a growing ProGAN.")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", metavar="X", help="How far ProGAN's last size is faded in; 1 is wholly.")
+    ] = None,
     latent: Annotated[Latent, typer.Option("--input", help="What the graph starts from; w+ is one w per layer.")] = (
         Latent.z
     ),
@@ -89,6 +95,7 @@ def export(
     chosen = options.selection(network, family, gain, lr_multiplier)
     checkpoint = open_checkpoint(source)
     check_output(output, (*checkpoint.files, target), format, force=force)
+    choices = Choices(clamp, resampling.value if resampling else None, resolution, alpha)
     if model is None and shape:
         raise UsageError("--shape goes with --model", hint="the inputs of known networks are known")
     done = (
@@ -97,7 +104,7 @@ def export(
             target,
             chosen,
             wanted,
-            Choices(clamp, resampling.value if resampling else None),
+            choices,
             provider=provider,
             min_snr=min_snr,
             force=force,

@@ -9,6 +9,7 @@ under a second name.
 """
 
 from eqlr_tools.families.family import Family, Rule, Signature
+from eqlr_tools.families.progan_names import ALADDIN
 from eqlr_tools.scaling import SQRT2, dense_fan_in
 
 _RULES = (
@@ -28,6 +29,7 @@ PROGAN = Family(
         Signature(_BLOCK, 4, (*_SPLIT, r"final_block\.0\.conv\.weight"), what="the critic's WSConv2d"),
     ),
     rules=_RULES,
+    namings=ALADDIN,
 )
 
 STYLEGAN = Family(

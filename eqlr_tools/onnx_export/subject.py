@@ -13,9 +13,10 @@ from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.errors import AmbiguousError, UsageError
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.networks.gfpgan import Resampling
-from eqlr_tools.networks.stylegan2 import latents
+from eqlr_tools.networks.stylegan2 import latents, resolutions
 from eqlr_tools.onnx_export.gfpgan import GFPGAN
 from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
+from eqlr_tools.onnx_export.progan import ProGAN
 from eqlr_tools.onnx_export.stylegan2 import StyleGAN2
 from eqlr_tools.onnx_export.stylegan2_discriminator import StyleGAN2Discriminator
 from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network
@@ -46,6 +47,8 @@ class Choices:
 
     clamp: float | None = None
     resampling: Resampling | None = None
+    resolution: int | None = None
+    alpha: float | None = None
 
 
 def exported_architectures() -> frozenset[tuple[str, str]]:
@@ -61,6 +64,8 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
     if not known:
         raise _refusal(checkpoint, recognitions)
     recognition, canonical = _chosen(checkpoint, known)
+    if canonical.naming.architecture != "progan" and (choices.resolution or choices.alpha is not None):
+        raise UsageError(f"{checkpoint.path}: --resolution and --alpha are about ProGAN", hint="leave them out")
     maker = _MAKERS[canonical.naming.architecture, canonical.naming.role]
     network, facts, notes = maker(canonical, choices)
     if len(known) > 1:
@@ -132,6 +137,21 @@ def _gfpgan(canonical: CanonicalNetwork, choices: Choices) -> tuple[OnnxNetwork,
     return GFPGAN(parameters, resampling), {}, [] if choices.resampling else [note]
 
 
+_PROGAN_FORMS = {"aladdin-progan": {"tanh": True, "input_normalised": False}}
+"""What a family's code does that no tensor says."""
+
+
+def _progan(canonical: CanonicalNetwork, choices: Choices) -> tuple[OnnxNetwork, dict[str, Fact], list[str]]:
+    parameters = {name: canonical.values(name) for name in canonical.parts}
+    sizes = resolutions(parameters, "")
+    resolution = choices.resolution or sizes[-1]
+    if resolution not in sizes:
+        raise UsageError(f"--resolution {resolution}: the network has {', '.join(map(str, sizes))}")
+    notes = [] if choices.resolution else ["exported at its largest size; --resolution N takes one that was trained"]
+    alpha = 1.0 if choices.alpha is None else choices.alpha
+    return ProGAN(parameters, resolution, alpha, **_PROGAN_FORMS[canonical.family.id]), {}, notes
+
+
 def _limit(canonical: CanonicalNetwork, choices: Choices) -> float | None:
     """The clamp that the user says, else the file; infinity means none."""
     clamp = _clamp(canonical) if choices.clamp is None else choices.clamp
@@ -163,4 +183,5 @@ _MAKERS: dict[tuple[str, str], _Maker] = {
     ("stylegan2", "generator"): _stylegan2,
     ("stylegan2", "discriminator"): _discriminator,
     ("gfpgan", "generator"): _gfpgan,
+    ("progan", "generator"): _progan,
 }
