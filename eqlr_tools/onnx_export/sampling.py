@@ -72,6 +72,8 @@ def draw(runner: InferenceSession, what: Sampling) -> NDArray:
         )
     if what.label is not None and "label" not in ports:
         raise UsageError("--class: this generator has no classes", hint="leave it out")
+    if what.truncation != 1.0 and "truncation_psi" not in ports:
+        raise UsageError("--truncation: this generator has no w to truncate", hint="leave it out")
     images = [
         _as_pixels(runner.run(None, _feed(ports, what, what.seeds[start : start + _BATCH]))[0])
         for start in range(0, len(what.seeds), _BATCH)

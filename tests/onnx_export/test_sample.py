@@ -59,4 +59,7 @@ def test_says_what_cannot_be_drawn(run_cli, samples: Path, tmp_path: Path) -> No
     assert run_cli("sample", tmp_path / "broken.onnx", "-o", tmp_path / "x.png").code == 2
     assert run_cli("sample", tmp_path / "absent.onnx", "-o", tmp_path / "x.png").code == 2
     assert run_cli("sample", samples / "stylegan2_digits.pt", "-o", tmp_path / "x.png", "--class", "1").code == 2
+    progan = samples / "progan_digits.pth.tar"
+    assert run_cli("sample", progan, "-o", tmp_path / "x.png", "--truncation", "0.5").code == 2
     assert not (tmp_path / "x.png").exists()
+    assert run_cli("sample", progan, "-o", tmp_path / "x.png", "--seeds", "0").code == 0
