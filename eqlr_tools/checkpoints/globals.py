@@ -25,7 +25,7 @@ import numpy as np
 from eqlr_tools.checkpoints.allowance import Allowance
 from eqlr_tools.checkpoints.dtypes import BY_STORAGE, BY_TORCH, DType
 from eqlr_tools.checkpoints.tensors import Storage, Tensor
-from eqlr_tools.errors import ForbiddenGlobalError, UnreadableError
+from eqlr_tools.errors import ForbiddenGlobalError
 
 
 @dataclass(frozen=True)
@@ -348,7 +348,7 @@ def _rebuild_tensor_v3(
 ) -> Tensor:
     name = dtype.name if isinstance(dtype, Global) and dtype.module == "torch" else ""
     if name not in BY_TORCH:
-        raise UnreadableError(f"tensors of dtype {dtype} are not known")
+        raise UnknownElementsError(f"tensors of dtype {dtype} are not known")
     return _rebuild_tensor(storage, offset, size, stride, requires_grad, dtype=BY_TORCH[name])
 
 
@@ -410,6 +410,10 @@ _CONSTRUCTORS: dict[str, Callable[..., Any]] = {
 }
 
 
+class UnknownElementsError(Exception):
+    """A tensor of a type that has no numbers here, such as torch's quantised ones."""
+
+
 def storage_dtype(cls: Any) -> DType | None:
     """The element type of a torch storage class; None for an untyped one. Raises TypeError for other names."""
     if not isinstance(cls, Global) or cls.module not in ("torch", "torch.storage", "torch.cuda"):
@@ -417,5 +421,5 @@ def storage_dtype(cls: Any) -> DType | None:
     if cls.name in ("UntypedStorage", "_UntypedStorage"):
         return None
     if cls.name not in BY_STORAGE:
-        raise UnreadableError(f"storages of class {cls} are not known")
+        raise UnknownElementsError(f"storages of class {cls} are not known")
     return BY_STORAGE[cls.name]

@@ -15,7 +15,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from eqlr_tools.checkpoints.globals import Global, Record, admit, forbidden, instantiate, reduce_call
+from eqlr_tools.checkpoints.globals import (
+    Global,
+    Record,
+    UnknownElementsError,
+    admit,
+    forbidden,
+    instantiate,
+    reduce_call,
+)
 from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import UnreadableError
@@ -123,6 +131,9 @@ class Unpickler:
         except (EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
             where = f"{self.source.name}: the pickle is damaged at byte {self._cursor.position:,}"
             raise UnreadableError(f"{where} ({type(error).__name__})", hint="get the file again") from error
+        except UnknownElementsError as error:
+            hint = "quantised tensors are not read: save them dequantised" if "torch.Q" in str(error) else None
+            raise UnreadableError(f"{self.source.name}: {error}", hint=hint) from error
         finally:
             if collecting:
                 gc.enable()

@@ -19,14 +19,14 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
     """Say on stderr what went wrong and what to try next; return the exit code."""
     if isinstance(error, typer.Exit):
         return int(getattr(error, "exit_code", 0))
+    if isinstance(error, BrokenPipeError) or isinstance(error.__context__, BrokenPipeError):  # Typer exits with 1.
+        _silence_stdout()
+        return 0
     if isinstance(error, SystemExit):
         return int(error.code) if isinstance(error.code, int) else 2
     if isinstance(error, KeyboardInterrupt | typer.Abort):
         print("eqlr: interrupted; nothing was left behind", file=sys.stderr)
         return INTERRUPTED
-    if isinstance(error, BrokenPipeError):
-        _silence_stdout()
-        return 0
     if debug:
         traceback.print_exception(error)
     if isinstance(error, EqlrError):

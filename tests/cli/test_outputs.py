@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 Run = Callable[..., Any]
 
@@ -84,3 +87,22 @@ def test_constants_that_no_network_has_are_refused(
     assert result.code == 2
     assert result.stderr.startswith(f"eqlr: {option[0]}")
     assert not (tmp_path / "baked.pt").exists()
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure(source: Path) -> None:
+    command = [sys.executable, "-m", "eqlr_tools", "explain", str(source), "-f", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (0, b"")
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_tensor_type_without_numbers_is_refused_with_the_file_name(run_cli: Run, tmp_path: Path) -> None:
+    path = tmp_path / "quantised.pt"
+    torch.save({"a.weight": torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)}, path)
+    result = run_cli("scan", path)
+    assert result.code == 2
+    assert result.stderr.startswith(f"eqlr: {path}: storages of class torch.QInt8Storage are not known")
