@@ -64,6 +64,9 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
     if not known:
         raise _refusal(checkpoint, recognitions)
     recognition, canonical = _chosen(checkpoint, known)
+    if canonical.naming.role == "discriminator" and len(recognitions) > 1:
+        # Somebody who names no network means the generator, and must not get something else instead.
+        raise _refusal(checkpoint, [other for other in recognitions if other is not recognition])
     if canonical.naming.architecture != "progan" and (choices.resolution or choices.alpha is not None):
         raise UsageError(f"{checkpoint.path}: --resolution and --alpha are about ProGAN", hint="leave them out")
     maker = _MAKERS[canonical.naming.architecture, canonical.naming.role]

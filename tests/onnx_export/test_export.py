@@ -91,3 +91,11 @@ def test_refuses_an_existing_target_and_odd_opsets(run_cli, samples: Path, tmp_p
 def test_mixed_names_the_layers_that_half_precision_would_spoil() -> None:
     fine = np.random.default_rng(0).standard_normal((4, 4, 3, 3))
     assert set(hazardous({"fine": fine, "tiny": fine * 1e-7, "huge": fine * 1e5})) == {"tiny", "huge"}
+
+
+def test_a_discriminator_is_no_substitute_for_a_generator(run_cli, shared_dir: Path, tmp_path: Path) -> None:
+    """StyleGAN3's files hold StyleGAN2's discriminator: it is exported when it is asked for, and only then."""
+    source = shared_dir / "oracles" / "nvidia-stylegan3-t" / "checkpoint.pkl"
+    result = run_cli("export", source, tmp_path / "x.onnx", "--network", "D")
+    assert result.code == 0, result.stderr
+    assert run_cli("export", source, tmp_path / "y.onnx", "--network", "D", "--split").code == 2
