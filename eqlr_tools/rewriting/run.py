@@ -29,6 +29,7 @@ from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all
 from eqlr_tools.rewriting.verify import (
     MAX_ULP,
+    OVERFLOWS,
     Comparison,
     Effective,
     Verification,
@@ -158,7 +159,9 @@ def _verify_written(
         raise VerificationError(
             f"{plan.target}: not written, because verification failed: {len(result.failures)} of "
             f"{len(result.comparisons)} tensors differ, first {worst.network}.{worst.name} ({worst.problem}{size})",
-            hint="the source is untouched; please report this with the output of eqlr explain",
+            hint="the scaled numbers are too large for their type: --exclude the layer, or save the source as float32"
+            if worst.problem == OVERFLOWS
+            else "the source is untouched; please report this with the output of eqlr explain",
         )
     return result
 

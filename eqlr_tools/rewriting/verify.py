@@ -33,6 +33,8 @@ MAX_ULP = 2
 _BLOCK_ELEMENTS = 1 << 16
 _SPAN_ELEMENTS = 1 << 23
 
+OVERFLOWS = "finite in one file only"
+
 Progress = Callable[[int], None]
 
 
@@ -241,7 +243,7 @@ def compare(
         worst = None if worst is None or ulp is None else max(worst, ulp)
         relative, differing = max(relative, rel), differing + count
     equal = worst is not None and worst <= tolerance_ulp
-    problem = "" if equal else "values differ" if worst is not None or exact else "finite in one file only"
+    problem = "" if equal else "values differ" if worst is not None or exact else OVERFLOWS
     return Comparison(network, name, equal, worst, relative, differing, elements, problem)
 
 

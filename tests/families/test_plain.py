@@ -71,3 +71,12 @@ def test_learned_constants_and_noise_strengths_are_no_layers(tmp_path: Path) -> 
         "to_grey.weight": torch.randn(1, 8, 1, 1),
     }
     assert _layers(tmp_path / "net.pt", tensors) == ["to_noise", "noise", "to_grey"]
+
+
+def test_half_precision_that_would_overflow_says_what_to_do(run_cli: Run, tmp_path: Path) -> None:
+    weight = torch.full((4, 4096), 6e4, dtype=torch.half)
+    torch.save({"a.weight": weight, "a.bias": torch.zeros(4).half()}, tmp_path / "half.pt")
+    result = run_cli("equalize", tmp_path / "half.pt", tmp_path / "equalized.pt")
+    assert result.code == 1
+    assert "too large for their type: --exclude" in result.stderr
+    assert not (tmp_path / "equalized.pt").exists()
