@@ -203,10 +203,27 @@ class _Writer:
         numbered = order is not None or len(parts) != len(old_groups)
         numbers = self._numbers([key for _, keys, _ in parts for key in keys], numbered)
         groups = [self._group(group, keys, factor, numbers) for group, keys, factor in parts]
-        state = {numbers[key]: self._state(key, value, numbers[key]) for key, value in self.optimizer.state.items()}
+        held = self.optimizer.state.items()
+        state = {numbers[key]: self._state(key, value, numbers[key]) for key, value in held if key in numbers}
+        state |= self._orphans(state, numbers)
         if numbered and all(isinstance(key, int) for key in state):
             state = dict(sorted(state.items()))
         return {**self.optimizer.tree, "state": state, "param_groups": groups}
+
+    def _orphans(self, state: dict[Any, Any], numbers: dict[Any, Any]) -> dict[Any, Any]:
+        """State of parameters that no group holds any more: nothing will use it, and it is carried over."""
+        left = {key: value for key, value in self.optimizer.state.items() if key not in numbers}
+        if not left.keys().isdisjoint(state):
+            raise AmbiguousError(
+                f"{self.source.path}: optimizer {self.optimizer.name} has state of parameters in no group, "
+                "under numbers that others get now",
+                hint=_HINT,
+            )
+        if left:
+            self.conversion.notes.append(
+                f"optimizer {self.optimizer.name}: state of {len(left)} parameters in no group is carried over as it is"
+            )
+        return left
 
     def _split(self, group: dict[str, Any], keys: list[Any]) -> list[tuple[dict[str, Any], list[Any], float]]:
         """One part per distinct factor if the trajectory is to be kept, else the group as it is."""

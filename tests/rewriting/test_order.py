@@ -46,3 +46,19 @@ def test_keys_and_moments_stand_where_torch_puts_them(run_cli: Run, tmp_path: Pa
         assert list(found["net"]) == list(expected.state_dict())
         shapes = [moments["exp_avg"].shape for _, moments in sorted(found["optimizer"]["state"].items())]
         assert shapes == [parameter.shape for parameter in expected.parameters()]
+
+
+def test_state_of_a_parameter_in_no_group_is_carried_over(run_cli: Run, tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Linear(3, 4))
+    optimizer = torch.optim.Adam(module.parameters())
+    module[0](torch.ones(3)).sum().backward()
+    optimizer.step()
+    saved = optimizer.state_dict()
+    saved["state"][7] = {"step": torch.tensor(1.0), "exp_avg": torch.ones(2), "exp_avg_sq": torch.ones(2)}
+    torch.save({"net": module.state_dict(), "optimizer": saved}, tmp_path / "plain.pt")
+    result = run_cli("equalize", tmp_path / "plain.pt", tmp_path / "equalized.pt")
+    assert (result.code, "no group" in result.stdout) == (0, True)
+    state = torch.load(tmp_path / "equalized.pt", weights_only=True)["optimizer"]["state"]
+    assert sorted(state) == [0, 1, 7]
+    assert state[7]["exp_avg"].tolist() == [1.0, 1.0]
+    assert state[0]["exp_avg"].shape == (4,)  # A parametrized weight comes behind its bias.
