@@ -17,7 +17,8 @@ import typer
 from eqlr_tools.cli.app import app
 from eqlr_tools.families.registry import FAMILIES
 from eqlr_tools.reports.families import families_report
-from eqlr_tools.reports.rendering import Format, render
+from eqlr_tools.reports.formats import Format
+from eqlr_tools.reports.rendering import render
 
 DOCS = Path(__file__).parent
 

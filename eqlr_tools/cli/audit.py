@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from eqlr_tools.cli import many, options
-from eqlr_tools.reports.rendering import Format
+from eqlr_tools.reports.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

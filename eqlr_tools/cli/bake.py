@@ -9,7 +9,7 @@ import typer
 
 from eqlr_tools.cli import options
 from eqlr_tools.errors import UsageError
-from eqlr_tools.reports.rendering import Format
+from eqlr_tools.reports.formats import Format
 
 
 def register(app: typer.Typer) -> None:

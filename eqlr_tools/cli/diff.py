@@ -11,7 +11,7 @@ import typer
 
 from eqlr_tools.cli import options
 from eqlr_tools.cli.audit import Jobs, audited_networks
-from eqlr_tools.reports.rendering import Format
+from eqlr_tools.reports.formats import Format
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

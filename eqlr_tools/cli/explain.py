@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from eqlr_tools.cli import options
-from eqlr_tools.reports.rendering import Format
+from eqlr_tools.reports.formats import Format
 
 
 def register(app: typer.Typer) -> None:

@@ -10,7 +10,7 @@ import typer
 from eqlr_tools.cli import options
 from eqlr_tools.onnx_export.options import Image, Latent, Noise, Precision, Resampling
 from eqlr_tools.onnx_export.runtime import Provider
-from eqlr_tools.reports.rendering import Format
+from eqlr_tools.reports.formats import Format
 
 
 def register(app: typer.Typer) -> None:

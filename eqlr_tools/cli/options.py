@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eqlr_tools.reports.rendering import Format
+from eqlr_tools.reports.formats import Format
 
 if TYPE_CHECKING:
     from eqlr_tools.families.family import Overrides

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eqlr_tools.cli.options import size_in_bytes
-from eqlr_tools.reports.rendering import Format
+from eqlr_tools.reports.formats import Format
 
 if TYPE_CHECKING:
     from eqlr_tools.rewriting.plan import Plan

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from eqlr_tools.errors import OutputError
-from eqlr_tools.reports.rendering import Format, ascii_text, check_text, render
+from eqlr_tools.reports.formats import Format
+from eqlr_tools.reports.rendering import ascii_text, check_text, render
 from eqlr_tools.reports.report import Report
 
 _PROGRESS_FROM_BYTES = 1 << 25

@@ -5,29 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-from enum import StrEnum
 from typing import Any
 
 from eqlr_tools.errors import UsageError
+from eqlr_tools.reports.formats import Format
 from eqlr_tools.reports.report import Cell, Marked, Report, Table, figure, printable
 from eqlr_tools.reports.sparklines import BLOCKS
-
-
-class Format(StrEnum):
-    """The values of `--format`."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    markdown = "markdown"
-    html = "html"
-    jsonl = "jsonl"
-    parquet = "parquet"
-
-    @property
-    def streams(self) -> bool:
-        """True for the formats that are written record by record, of as many checkpoints as there are."""
-        return self in (Format.jsonl, Format.csv, Format.parquet)
 
 
 def render(report: Report, form: Format, *, width: int | None = None, color: bool = False) -> str:

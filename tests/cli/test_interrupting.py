@@ -34,6 +34,8 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path, jobs: int) -> None:
         stdout=subprocess.PIPE,
         stderr=child_end,
         start_new_session=True,
+        # A runner in the background ignores the signal, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         env={**os.environ, "TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     os.close(child_end)

@@ -63,9 +63,11 @@ def _assert_moments(statistics, expected, values) -> None:
     size = expected["rms"]
     if size < 1e-30 and values.dtype == np.float32:
         return
-    assert statistics.rms == pytest.approx(expected["rms"], rel=relative)
-    assert statistics.mean == pytest.approx(expected["mean"], rel=relative, abs=relative * size)
-    assert statistics.std == pytest.approx(expected["std"], rel=relative, abs=relative**0.5 * size)
+    # Among denormals a step is not relative: a few of the smallest are allowed.
+    least = 8 * 5e-324
+    assert statistics.rms == pytest.approx(expected["rms"], rel=relative, abs=least)
+    assert statistics.mean == pytest.approx(expected["mean"], rel=relative, abs=max(relative * size, least))
+    assert statistics.std == pytest.approx(expected["std"], rel=relative, abs=max(relative**0.5 * size, least))
 
 
 def _assert_quantiles(statistics, values) -> None:
