@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.checkpoints.trees import node_at
 from tests.conftest import Result
 
 
@@ -147,3 +148,13 @@ def test_a_folder_of_real_files_is_scanned_at_once(shared_dir: Path, run_cli: Ca
     assert len(rows) == len(REAL)
     found = {(row["family"], row["equalized"], row["error"]) for row in rows}
     assert found == {("plain", 0, None)}
+
+
+@pytest.mark.parametrize("name", ["basic", "dense"])
+def test_pickled_optimizers_keep_all_their_parameters(shared_dir: Path, name: str) -> None:
+    checkpoint = open_checkpoint(str(shared_dir / f"real/steganogan/{name}.steg"))
+    assert len(checkpoint.optimizers) == 2
+    for path in checkpoint.optimizers:
+        optimizer = node_at(checkpoint.tree, path)
+        numbers = [number for group in optimizer["param_groups"] for number in group["params"]]
+        assert sorted(numbers) == sorted(optimizer["state"])

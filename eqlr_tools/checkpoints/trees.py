@@ -104,6 +104,7 @@ def dotted(path: Path) -> str:
 class _Normaliser:
     source: str
     done: dict[int, Any] = field(default_factory=dict)
+    alive: list[Any] = field(default_factory=list)
     work: Work = field(default_factory=Work)
 
     def visit(self, value: Any, depth: int) -> Any:
@@ -117,6 +118,7 @@ class _Normaliser:
 
     def _fill(self, value: Any, depth: int) -> None:
         key = id(value)
+        self.alive.append(value)  # An object that was made on the way and died would leave its id to another one.
         if isinstance(value, StateDict | dict):
             target: Any = StateDict() if isinstance(value, StateDict) else {}
             if isinstance(value, StateDict):
