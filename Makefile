@@ -5,7 +5,7 @@ READY := $(VENV)/.ready
 SAMPLES := sample_checkpoints
 OUT := build/demo
 
-.PHONY: demo test lint types check clean
+.PHONY: demo test fuzz lint types check clean
 
 # The environment is made once, and again when what it is made from changes.
 $(READY): pyproject.toml constraints.txt
@@ -25,6 +25,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.hostile.fuzz --seconds 300
 
 lint: $(READY)
 	$(BIN)/ruff check .

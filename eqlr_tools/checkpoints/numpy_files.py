@@ -6,6 +6,7 @@ header; the restricted unpickler reads that like any other pickle.
 
 from __future__ import annotations
 
+import tokenize
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -19,6 +20,9 @@ from eqlr_tools.checkpoints.trees import normalise
 from eqlr_tools.errors import UnreadableError
 
 NPY_HEAD = b"\x93NUMPY"
+
+_NUMPY_RAISES = (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
+"""What its parser of headers raises for one that is damaged."""
 
 
 def looks_like_npz(archive: ZipReader) -> bool:
@@ -42,7 +46,9 @@ def read_npy(source: Source, name: str = "") -> Any:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-    except (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        if any(length < 0 for length in shape):
+            raise ValueError(f"shape {shape}")
+    except _NUMPY_RAISES as error:
         raise UnreadableError(f"{where}: damaged numpy header ({error})", hint="get the file again") from error
     data = SliceSource(source, file.tell(), source.size - file.tell())
     if dtype.hasobject:

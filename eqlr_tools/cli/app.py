@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -59,11 +61,17 @@ for _module in (scan, explain, audit, bake, equalize, convert, verify, diff, exp
     _module.register(app)
 
 
+@cache
+def _command() -> Callable[..., object]:
+    """Typer would build it anew for every call of `main` in one process."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
-        result = app(args=arguments, standalone_mode=False)
+        result = _command()(args=arguments, standalone_mode=False)
     except BaseException as error:
         return report_failure(error, debug="--debug" in arguments)
     if result == INTERRUPTED:  # Typer has caught Ctrl-C and returns its code without a word.

@@ -7,11 +7,13 @@ import json
 import os
 import struct
 import zipfile
+import zlib
 from functools import cache
 from pathlib import Path
 
 from tests.hostile.assembler import by_lines, call, integer, text, whole
 
+_MEBIBYTE = bytes(1 << 20)
 MALICIOUS = whole(call(by_lines("os", "system"), text("touch canary")))
 
 
@@ -46,7 +48,6 @@ def torch_zip(pickle: bytes | None = None, **more: bytes) -> bytes:
 def zips() -> dict[str, bytes]:
     good = torch_zip()
     two_names = good.replace(b"a/data.pkl", b"a/data.pk_", 1)
-    many = {f"a/data/{i}": b"" for i in range(300_000)}
     return {
         "malicious pickle": torch_zip(MALICIOUS),
         "local name differs from the directory's (GHSA-7q5r-7gvp-wc82)": two_names,
@@ -55,11 +56,11 @@ def zips() -> dict[str, bytes]:
         "two members of one name": _with_duplicate(),
         "two pickles": zip_of({"a/data.pkl": tensor_pickle(), "b/data.pkl": MALICIOUS, "a/data/0": bytes(16)}),
         "overlapping members": _overlapping(),
-        "bomb of zeros": zip_of({"a/data.pkl": bytes(600 << 20)}, zipfile.ZIP_DEFLATED),
+        "bomb of zeros": _bomb({"a/data.pkl": 600 << 20}),
         "bombs as storages": _storage_bombs(),
         "lying size": _with_size(good, 1 << 40),
         "negative directory": good[:-6] + b"\xff\xff\xff\x7f" + good[-2:],
-        "many members": zip_of(many),
+        "many members": _many_members(300_000),
         "cut in the middle": good[: len(good) // 2],
         "cut at the end": good[:-1],
         "directory alone": good[good.index(b"PK\x01\x02") :],
@@ -218,6 +219,47 @@ def _overlapping() -> bytes:
 
 def _storage_bombs() -> bytes:
     elements = 16 << 20
-    members = {"a/data.pkl": tensor_pickle(elements, 5)}
-    members |= {f"a/data/{i}": bytes(4 * elements) for i in range(5)}
-    return zip_of(members, zipfile.ZIP_DEFLATED)
+    sizes = {f"a/data/{i}": 4 * elements for i in range(5)}
+    return _bomb(sizes, {"a/data.pkl": tensor_pickle(elements, 5)})
+
+
+def _bomb(sizes: dict[str, int], honest: dict[str, bytes] | None = None) -> bytes:
+    """Members that inflate to so many zeros, as `zipfile` would deflate them, but without waiting for it."""
+    members = {name: _deflated_zeros(size)[0] for name, size in sizes.items()}
+    archive = bytearray(zip_of({**(honest or {}), **members}))
+    with zipfile.ZipFile(io.BytesIO(archive)) as written:
+        starts = {name: written.getinfo(name).header_offset for name in sizes}
+    for name, size in sizes.items():
+        entry = archive.find(b"PK\x01\x02", archive.rfind(name.encode()) - 46)
+        for at, method in ((starts[name] + 8, 8), (entry + 10, 8)):
+            archive[at : at + 2] = struct.pack("<H", method)
+            archive[at + 6 : at + 10] = struct.pack("<I", _deflated_zeros(size)[1])
+            archive[at + 14 : at + 18] = struct.pack("<I", size)
+    return bytes(archive)
+
+
+@cache
+def _deflated_zeros(size: int) -> tuple[bytes, int]:
+    """A deflate stream of so many MiB of zeros, one block repeated, and the CRC of what it inflates to."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = packer.compress(bytes(1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    crc = 0
+    for _ in range(size >> 20):
+        crc = zlib.crc32(_MEBIBYTE, crc)
+    return block * (size >> 20) + b"\x03\x00", crc
+
+
+def _many_members(count: int) -> bytes:
+    """Empty members, as `zipfile` writes them, but without waiting for it."""
+    members, directory, at = [], [], 0
+    for index in range(count):
+        name = b"a/data/%d" % index
+        common = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 0x21, 0, 0, 0, len(name), 0)
+        members.append(b"PK\x03\x04" + common + name)
+        directory.append(b"PK\x01\x02\x14\x00" + common + struct.pack("<HHHII", 0, 0, 0, 0, at) + name)
+        at += len(members[-1])
+    table = b"".join(directory)
+    end = b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, len(table), at)
+    end += b"PK\x06\x07" + struct.pack("<IQI", 0, at + len(table), 1)
+    end += b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, 0xFFFF, 0xFFFF, len(table), at, 0)
+    return b"".join(members) + table + end

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-import resource
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT, Result
 from tests.hostile import archives, pickles
+from tests.hostile.limited import BYTES, SECONDS, Limited, limited
 
-SECONDS = 10
-BYTES = 1 << 30
 COMMAND = "touch canary"
 
 HARMLESS = {"memo bomb", "memo bomb by line", "frame bomb", "cyclic dict", "cyclic list"}
@@ -34,29 +31,27 @@ def refused(result: Result, folder: Path, before: set[str]) -> None:
     assert {path.name for path in folder.iterdir()} == before
 
 
-def within_limits(*arguments: object) -> Result:
-    """Run the command line in a process of its own that may not use more than the promised memory and time."""
+@pytest.fixture(scope="module")
+def within() -> Iterator[Limited]:
+    """Runs the command line in processes that may not use more than the promised memory and time."""
+    with limited() as runner:
+        yield runner
 
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (BYTES, BYTES))
 
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "eqlr_tools", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        preexec_fn=limit,
-        env=environment,
-        timeout=SECONDS * _slowness(),
+def test_the_limits_hold(within: Limited, tmp_path: Path) -> None:
+    """Nothing could be learnt from limits that are not there: opening a gigabyte of addresses fails."""
+    assert within.run("scan", "absent.pt", folder=tmp_path).code == 2
+    probe = (
+        "import os, resource, sys; from tests.hostile import limited; "
+        f"limited._limit({str(tmp_path)!r}, sys.stdout, sys.stderr); "
+        "print(resource.getrlimit(resource.RLIMIT_AS)[0], resource.getrlimit(resource.RLIMIT_CPU)[0], flush=True); "
+        "bytearray(1 << 30)"
     )
-    return Result(done.returncode, done.stdout, done.stderr)
-
-
-def _slowness() -> float:
-    """How much slower this machine is at the moment than the quiet one for which the promise is made."""
-    start = time.perf_counter()
-    sum(i * i for i in range(500_000))
-    return max((time.perf_counter() - start) / 0.05, 1.0)
+    done = subprocess.run(
+        [sys.executable, "-c", probe], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert done.stdout.split() == [str(BYTES), str(SECONDS)]
+    assert done.stderr.strip().endswith("MemoryError")
 
 
 def test_calls_are_refused_by_name(
@@ -92,10 +87,10 @@ def test_the_canary_sings(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(pickles.exhausting()))
-def test_exhausting_pickles(name: str, tmp_path: Path) -> None:
+def test_exhausting_pickles(name: str, tmp_path: Path, within: Limited) -> None:
     file = tmp_path / "model.pkl"
     file.write_bytes(pickles.exhausting()[name])
-    result = within_limits("bake", file, tmp_path / "out.safetensors")
+    result = within.run("bake", file, tmp_path / "out.safetensors", folder=tmp_path)
     if name in HARMLESS:
         assert result.code in (2, 3)
         assert "internal error" not in result.stderr
@@ -104,20 +99,18 @@ def test_exhausting_pickles(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(archives.zips()))
-def test_zips(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_zips(name: str, tmp_path: Path, within: Limited) -> None:
     file = tmp_path / "model.pt"
     file.write_bytes(archives.zips()[name])
-    refused(within_limits("equalize", file, tmp_path / "out.pt"), tmp_path, {"model.pt"})
+    refused(within.run("equalize", file, tmp_path / "out.pt", folder=tmp_path), tmp_path, {"model.pt"})
 
 
 @pytest.mark.parametrize("name", sorted(archives.headers()))
-def test_safetensors_headers(name: str, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+def test_safetensors_headers(name: str, tmp_path: Path, within: Limited) -> None:
     file = tmp_path / "model.safetensors"
-    data = archives.headers()[name]
-    file.write_bytes(data)
-    run = within_limits if len(data) > 1 << 20 else run_cli
-    refused(run("bake", file, tmp_path / "out.safetensors"), tmp_path, {"model.safetensors"})
+    file.write_bytes(archives.headers()[name])
+    result = within.run("bake", file, tmp_path / "out.safetensors", folder=tmp_path)
+    refused(result, tmp_path, {"model.safetensors"})
 
 
 def test_indexes(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
