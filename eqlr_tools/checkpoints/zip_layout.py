@@ -16,10 +16,15 @@ from eqlr_tools.checkpoints.outputs import Output
 from eqlr_tools.checkpoints.streaming import Placed, Progress, write_all, write_placed
 
 ALIGNMENT = 64
-_LARGE = 0xFFFFFFFF
+_ELSEWHERE = 0xFFFFFFFF  # What stands for a number that the ZIP64 field holds.
+_LARGE = _ELSEWHERE
 _ZIP64, _PADDING = 1, 0x4246  # The second is the tag that torch pads with: "FB".
 _DATE = 0x21  # 1 January 1980: the same content gives the same bytes.
 _UTF8 = 1 << 11
+
+
+def _short(number: int) -> int:
+    return _ELSEWHERE if number >= _LARGE else number
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class _Member:
 
     def fields(self, crc: int) -> bytes:
         """What local header and directory have in common, from the version needed to the length of the name."""
-        size = _LARGE if self.is_large else self.size
+        size = _short(self.size)
         version = 45 if self.is_large or self.header_at >= _LARGE else 20
         return struct.pack("<HHHHHIIIH", version, _UTF8, 0, 0, _DATE, crc, size, size, len(self.name))
 
@@ -53,7 +58,7 @@ class _Member:
         large = [self.size, self.size] if self.is_large else []
         large += [self.header_at] if self.header_at >= _LARGE else []
         extra = struct.pack(f"<HH{len(large)}Q", _ZIP64, 8 * len(large), *large) if large else b""
-        rest = struct.pack("<HHHHII", len(extra), 0, 0, 0, 0, min(self.header_at, _LARGE))
+        rest = struct.pack("<HHHHII", len(extra), 0, 0, 0, 0, _short(self.header_at))
         return b"PK\x01\x02" + struct.pack("<H", 45) + self.fields(crc) + rest + self.name + extra
 
 
@@ -94,5 +99,5 @@ class ArchiveLayout:
             trailer += b"PK\x06\x06" + struct.pack("<QHHIIQQQQ", 44, 45, 45, 0, 0, count, count, directory_bytes, start)
             trailer += b"PK\x06\x07" + struct.pack("<IQI", 0, start + directory_bytes, 1)
         few = min(count, 0xFFFF)
-        sizes = min(directory_bytes, _LARGE), min(start, _LARGE)
+        sizes = _short(directory_bytes), _short(start)
         return trailer + b"PK\x05\x06" + struct.pack("<HHHHIIH", 0, 0, few, few, *sizes, 0)
