@@ -88,7 +88,7 @@ def audit(
     """
     from eqlr_tools.cli.paths import checkpoints_under
     from eqlr_tools.cli.sink import check_output, emit, note, write
-    from eqlr_tools.errors import NothingMatchedError, UsageError
+    from eqlr_tools.errors import EqlrError, NothingMatchedError, UnreadableError, UsageError
     from eqlr_tools.fleet.works import audit_work
     from eqlr_tools.reports.audit import audit_fields, audit_json, audit_report, audit_rows
     from eqlr_tools.reports.baseline import add_changes, compare, read_baseline
@@ -114,10 +114,19 @@ def audit(
         return many.stream(found, work, streaming, audit_fields(), audit_rows)
     check_output(output, found, format, force=force)
     check_output(plot, found, force=force)
-    audits = [
-        (path, audited_networks(path, chosen, exact_quantiles=exact_quantiles, jobs=jobs, quiet=quiet))
-        for path in found
-    ]
+    audits: list[tuple[Path, list[NetworkRange]]] = []
+    unreadable = []
+    for path in found:
+        try:
+            networks = audited_networks(path, chosen, exact_quantiles=exact_quantiles, jobs=jobs, quiet=quiet)
+        except EqlrError as error:
+            if len(found) == 1:
+                raise
+            unreadable.append(error.message)
+        else:
+            audits.append((path, networks))
+    if unreadable and not audits:
+        raise UnreadableError("; ".join(unreadable))
     if not any(network.layers for _, networks in audits for network in networks):
         raise NothingMatchedError("no layer to audit", hint="eqlr explain FILE lists the layers; check the globs")
     content = audit_json(audits)
@@ -131,9 +140,9 @@ def audit(
     if plot:
         write(plotted(content, plot), plot, force=force)
     emit(audit_report(content), format, output, force=force)
-    for line in violations:
+    for line in (*violations, *unreadable):
         note(line)
-    return 1 if violations else 0
+    return 2 if unreadable else 1 if violations else 0
 
 
 def audited_networks(

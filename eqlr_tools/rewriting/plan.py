@@ -203,6 +203,12 @@ def _rebuild(tree: Any, path: TreePath, changes: _Changes, origin: dict[int, Edi
             for index, child in enumerate(tree)
             if not _dropped((*path, index), changes)
         )
+    if isinstance(tree, Record) and tree.cls.module == "torch._utils":
+        kind = tree.cls.name.removeprefix("_rebuild_").replace("_", " ")
+        raise OutputError(
+            f"{dotted(path)} is a {kind}, which cannot be written back yet",
+            hint="make it an ordinary tensor first, or leave it out of the file",
+        )
     if isinstance(tree, Record) and not (tree.cls.module == "torch" and tree.state is None):
         return _rebuild(plain_record(tree), path, changes, origin)
     return tree

@@ -235,6 +235,24 @@ def test_nothing_to_bake_or_equalize_is_exit_3(progan: Path, run_cli: Callable[.
     assert not (tmp_path / "out.pt").exists()
 
 
+def test_one_unreadable_file_does_not_end_an_audit(progan: Path, run_cli: Callable[..., Result]) -> None:
+    (progan.parent / "broken.pt").write_bytes(b"PK\x03\x04 no archive")
+    result = run_cli("audit", progan.parent, "-f", "json")
+    assert result.code == 2
+    assert "broken.pt" in result.stderr
+    assert [Path(file["path"]).name for file in json.loads(result.stdout)["files"]] == ["progan.pt"]
+
+
+def test_a_sparse_tensor_is_refused_not_flattened(run_cli: Callable[..., Result], tmp_path: Path) -> None:
+    state = {**aladdin_state(), "table.weight": torch.eye(4).to_sparse()}
+    torch.save({"state_dict": state}, tmp_path / "sparse.pt")
+    assert run_cli("audit", tmp_path / "sparse.pt").code == 0
+    result = run_cli("bake", tmp_path / "sparse.pt", tmp_path / "out.pt")
+    assert result.code == 2
+    assert "table.weight is a sparse tensor" in result.stderr
+    assert not (tmp_path / "out.pt").exists()
+
+
 def test_usage_errors_are_exit_2(progan: Path, run_cli: Callable[..., Result], tmp_path: Path) -> None:
     assert run_cli("sacn", progan).code == 2
     assert run_cli("bake", progan).code == 2
