@@ -24,7 +24,7 @@ demo: $(READY)
 	$(BIN)/eqlr verify $(SAMPLES)/stylegan2_digits.pt $(OUT)/stylegan2_plain.pt
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.hostile.fuzz --seconds 300
