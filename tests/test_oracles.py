@@ -38,6 +38,15 @@ NOT_EQUALIZED = [
     "plain-spectral-norm",
     "plain-weight-norm",
 ]
+MOSTLY_NOT_PLAIN = (
+    "huangzh13-stylegan",
+    "imaginaire-scaledlr",
+    "labml-stylegan2",
+    "nvidia-stylegan2-ada",
+    "nvidia-stylegan3-t",
+)
+"""Most of their recorded layers resample, normalise or gate beside the affine part; their weights are all checked."""
+
 TOLERANCE = 1e-6
 
 
@@ -129,7 +138,8 @@ def test_bake_gives_the_recorded_weights_and_outputs(oracle: Oracle, net: str, s
         if found is not None:
             assert relative_error(found, output) < TOLERANCE, entry["path"]
             outputs_checked += 1
-    assert outputs_checked > 0 or outputs_recorded == 0
+    needed = 1 if oracle.folder.name in MOSTLY_NOT_PLAIN else (outputs_recorded + 1) // 2
+    assert outputs_checked >= min(needed, outputs_recorded)
 
 
 @EACH_NET
