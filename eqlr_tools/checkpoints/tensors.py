@@ -79,11 +79,6 @@ class Tensor:
         )
 
     @property
-    def covers_storage(self) -> bool:
-        """True when the tensor is exactly its storage, in order."""
-        return self.is_contiguous and self.offset == 0 and self.nbytes == self.storage.nbytes
-
-    @property
     def _last_element(self) -> int:
         return self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
 

@@ -10,25 +10,18 @@ the multiplier of the mapping network is read from the size of its weights.
 
 The same layers stand in stylegan3's `networks_stylegan2.py`, PyTorch-StudioGAN, eg3d (`backbone.`, `superresolution.`,
 `decoder.net.N` with a multiplier of its own), StyleGAN-XL (`embed` is a plain embedding there, `embed_proj` a layer;
-depthwise convolutions (C, 1, k, k) count C input channels), and MAT (weights (1, out, in, k, k) *with* a constant).
+its depthwise convolutions (C, 1, k, k) count C input channels, and have no rule yet: by shape alone they are dense
+ones of one channel), and MAT (weights (1, out, in, k, k) *with* a constant).
 """
-
-import math
 
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rules import conv, linear, mapping, modulated
 from eqlr_tools.families.stylegan2_names import NVIDIA_ADA
-from eqlr_tools.scaling import Shape
 
 GAINS = ("weight_gain", "bias_gain")
 _BLOCK = r"(?:.+\.)?(?:b|block)\d+\."
 _MULTIPLIER = stated_multiplier("mapping_lr_multiplier")
-
-
-def depthwise_fan_in(shape: Shape) -> int:
-    """Fan-in of (C, 1, k, k) depthwise weights as StyleGAN-XL counts it: C * k * k."""
-    return shape[0] * math.prod(shape[2:])
 
 
 FULLY_CONNECTED = (

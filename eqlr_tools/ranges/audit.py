@@ -50,11 +50,6 @@ class NetworkRange:
         return spread([layer.adam_step.relative_step or 0.0 for layer in self.layers if layer.adam_step])
 
 
-def audit_network(recognition: Recognition) -> NetworkRange:
-    """Audit every layer of one network in this process."""
-    return audit_networks([recognition], jobs=1)[0]
-
-
 def audit_networks(
     recognitions: Sequence[Recognition],
     wanted: Callable[[str, str], bool] = lambda network, layer: True,

@@ -15,7 +15,7 @@ from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.globals import Record
 from eqlr_tools.checkpoints.outputs import Output, flat_name, flatten, leaves
 from eqlr_tools.checkpoints.pickles import StateDict
-from eqlr_tools.checkpoints.provenance import plain_record
+from eqlr_tools.checkpoints.provenance import is_torch_value, plain_record
 from eqlr_tools.checkpoints.remote import is_remote
 from eqlr_tools.checkpoints.sharding import Shard, index_of, into_shards
 from eqlr_tools.checkpoints.tensors import Tensor
@@ -209,7 +209,7 @@ def _rebuild(tree: Any, path: TreePath, changes: _Changes, origin: dict[int, Edi
             f"{dotted(path)} is a {kind}, which cannot be written back yet",
             hint="make it an ordinary tensor first, or leave it out of the file",
         )
-    if isinstance(tree, Record) and not (tree.cls.module == "torch" and tree.state is None):
+    if isinstance(tree, Record) and not is_torch_value(tree):
         return _rebuild(plain_record(tree), path, changes, origin)
     return tree
 

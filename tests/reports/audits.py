@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from eqlr_tools.checkpoints.opening import open_checkpoint
-from eqlr_tools.ranges.audit import audit_network
+from eqlr_tools.ranges.audit import audit_networks
 from eqlr_tools.reports.audit import audit_json
 from eqlr_tools.rewriting.selection import Selection, recognise_all
 
@@ -30,7 +30,7 @@ def normal(rows: int, columns: int, size: float = 1.0, seed: int = 0) -> torch.T
 def audit_of(path: Path) -> dict[str, Any]:
     """The JSON of `eqlr audit PATH`."""
     recognitions = recognise_all(open_checkpoint(path), Selection())
-    content = audit_json([(path, [audit_network(recognition) for recognition in recognitions])])
+    content = audit_json([(path, audit_networks(recognitions, jobs=1))])
     read: dict[str, Any] = json.loads(json.dumps(content))
     return read
 
