@@ -84,10 +84,10 @@ def export(
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.sink import check_output, emit
     from eqlr_tools.errors import UsageError
+    from eqlr_tools.onnx_export.choices import Choices
     from eqlr_tools.onnx_export.export import export as run
     from eqlr_tools.onnx_export.export import export_module
     from eqlr_tools.onnx_export.options import BF16_OPSET, DEFAULT_OPSET, Options
-    from eqlr_tools.onnx_export.subject import Choices
     from eqlr_tools.reports.export import export_report
 
     operators = opset if opset is not None else BF16_OPSET if precision is Precision.bf16 else DEFAULT_OPSET

@@ -12,9 +12,9 @@ where the constants of equalized layers (`Layer.scale`) come on top, from the fa
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from eqlr_tools.checkpoints.arranging import Arrangement, arrangement, identity
 from eqlr_tools.scaling import Shape
@@ -77,6 +77,7 @@ class Naming:
 
     `place` and `ema_place` are paths in the tree, the last part being a prefix if it ends in a dot. `reads_only`
     says why such files cannot be written, if they cannot. `caution` is what no file says and the user should know.
+    `form` is what the family's code computes and no tensor says: arguments of the architecture in `networks/`.
     """
 
     architecture: str
@@ -86,6 +87,7 @@ class Naming:
     ema_place: tuple[str, ...] = ()
     reads_only: str = ""
     caution: str = ""
+    form: Mapping[str, Any] = field(default_factory=dict)
 
     def fit(self, names: Iterable[str]) -> Depth | None:
         """The deepest network of this kind whose tensors are all among the names; None if there is none."""

@@ -25,4 +25,5 @@ def _scaled(canonical: str, stored: str) -> Iterator[Slot]:
     yield Slot(f"{canonical}.bias", f"{stored}.bias")
 
 
-ALADDIN = (Naming("progan", "generator", _generator, ("state_dict",)),)
+_FORM = {"tanh": True, "input_normalised": False}
+ALADDIN = (Naming("progan", "generator", _generator, ("state_dict",), form=_FORM),)

@@ -18,9 +18,10 @@ from eqlr_tools.checkpoints.atomic import check_target, new_file
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.errors import UsageError, VerificationError
 from eqlr_tools.onnx_export.checking import Agreement, check_file, compare, least_snr, require, snr_db
+from eqlr_tools.onnx_export.choices import Choices
 from eqlr_tools.onnx_export.options import Options, Precision
 from eqlr_tools.onnx_export.runtime import Provider
-from eqlr_tools.onnx_export.subject import Choices, Subject, subject_of
+from eqlr_tools.onnx_export.subject import Subject, subject_of
 from eqlr_tools.onnx_export.user_module import module_subject, parse_shapes, torch_model
 
 if TYPE_CHECKING:

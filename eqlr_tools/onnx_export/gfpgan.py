@@ -16,6 +16,7 @@ import numpy as np
 from eqlr_tools.errors import UsageError
 from eqlr_tools.networks.gfpgan import Resampling, restore
 from eqlr_tools.networks.stylegan2 import FIR
+from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.graph import BATCH, Graph
 from eqlr_tools.onnx_export.network import Fact
 from eqlr_tools.onnx_export.options import Image, Latent, Noise, Options
@@ -25,6 +26,8 @@ from eqlr_tools.scaling import SQRT2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from eqlr_tools.rewriting.canonical import CanonicalNetwork
 
 _DECODER = "stylegan_decoder."
 
@@ -209,3 +212,12 @@ def _as_stylegan2(p: Mapping[str, NDArray], levels: int, resampling: Resampling)
         layer(f"style_convs.{2 * i + 1}", f"{block}.conv1", 2 * i + 2)
         layer(f"to_rgbs.{i}", f"{block}.torgb", None)
     return found
+
+
+def made(canonical: CanonicalNetwork, choices: Choices) -> Made:
+    """The network, resampling as its family usually does unless the user says otherwise."""
+    parameters = {name: canonical.values(name) for name in canonical.parts}
+    resampling: Resampling = choices.resampling or ("fir" if canonical.recognition.equalized else "bilinear")
+    other = "bilinear" if resampling == "fir" else "fir"
+    note = f"resampling is taken as {resampling}, which no file says; if the pictures are wrong, --resampling {other}"
+    return Made(GFPGAN(parameters, resampling), notes=() if choices.resampling else (note,))

@@ -15,6 +15,7 @@ import numpy as np
 from eqlr_tools.errors import UsageError
 from eqlr_tools.networks.progan import generate
 from eqlr_tools.networks.stylegan2 import resolutions
+from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.graph import BATCH, Graph
 from eqlr_tools.onnx_export.network import Fact
 from eqlr_tools.onnx_export.options import Image, Latent, Noise, Options, Precision
@@ -22,6 +23,8 @@ from eqlr_tools.onnx_export.pieces import as_bytes, finish_image, leaky_relu, no
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from eqlr_tools.rewriting.canonical import CanonicalNetwork
 
 
 @dataclass(frozen=True)
@@ -156,3 +159,15 @@ class _Emitter:
         new = graph.node("Mul", [image, graph.constant("fade.alpha", network.alpha)], "fade/new")
         rest = graph.node("Mul", [old, graph.constant("fade.rest", 1 - network.alpha)], "fade/old")
         return graph.node("Add", [new, rest], "fade")
+
+
+def made(canonical: CanonicalNetwork, choices: Choices) -> Made:
+    """The generator at a size, the largest unless the user says otherwise."""
+    parameters = {name: canonical.values(name) for name in canonical.parts}
+    sizes = resolutions(parameters, "")
+    resolution = choices.resolution or sizes[-1]
+    if resolution not in sizes:
+        raise UsageError(f"--resolution {resolution}: the network has {', '.join(map(str, sizes))}")
+    notes = () if choices.resolution else ("exported at its largest size; --resolution N takes one that was trained",)
+    alpha = 1.0 if choices.alpha is None else choices.alpha
+    return Made(ProGAN(parameters, resolution, alpha, **canonical.naming.form), notes=notes)

@@ -12,10 +12,11 @@ import numpy as np
 
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.errors import UnreadableError, UsageError
+from eqlr_tools.onnx_export.choices import Choices
 from eqlr_tools.onnx_export.options import Options
 from eqlr_tools.onnx_export.pieces import as_bytes
 from eqlr_tools.onnx_export.runtime import Provider, session
-from eqlr_tools.onnx_export.subject import Choices, subject_of
+from eqlr_tools.onnx_export.subject import subject_of
 from eqlr_tools.rewriting.selection import Selection
 
 if TYPE_CHECKING:

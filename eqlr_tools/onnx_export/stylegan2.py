@@ -15,6 +15,7 @@ import numpy as np
 from eqlr_tools.networks.gfpgan import Resampling
 from eqlr_tools.networks.stylegan2 import FIR, latents, mapping_layers, resolutions, synthesise
 from eqlr_tools.networks.stylegan2 import truncated as truncated_reference
+from eqlr_tools.onnx_export.choices import Choices, Made, limit
 from eqlr_tools.onnx_export.graph import BATCH, Graph
 from eqlr_tools.onnx_export.modulation import modulation, normalised_weight, styles
 from eqlr_tools.onnx_export.network import Fact
@@ -34,6 +35,10 @@ from eqlr_tools.scaling import SQRT2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from eqlr_tools.rewriting.canonical import CanonicalNetwork
+
+_AVERAGED_LATENTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -308,3 +313,28 @@ def noise_input(layer: str) -> str:
 def random_noise(layer: str) -> str:
     """The name of a layer's random noise inside the graph."""
     return f"{layer}/random_noise"
+
+
+def made(canonical: CanonicalNetwork, choices: Choices) -> Made:
+    """The generator, with an average w of its own if the file holds none."""
+    parameters = {name: canonical.values(name) for name in canonical.parts}
+    notes: tuple[str, ...] = ()
+    if "mapping.w_avg" not in parameters:
+        parameters["mapping.w_avg"] = _average(parameters)
+        notes = (f"the file holds no average w; that of {_AVERAGED_LATENTS:,} seeded latents is used for truncation",)
+    multiplier = canonical.lr_multiplier
+    facts: dict[str, Fact] = {} if multiplier is None else {"mapping lr multiplier": multiplier}
+    return Made(StyleGAN2(parameters, limit(canonical, choices)), facts, notes)
+
+
+def _average(parameters: dict[str, NDArray]) -> NDArray:
+    """The mean w over latents (and labels), as the training code keeps it."""
+    rng = np.random.default_rng(0)
+    label = None
+    embedded = 0
+    if "mapping.label.weight" in parameters:
+        embedded, labels = parameters["mapping.label.weight"].shape
+        label = np.eye(labels)[rng.integers(labels, size=_AVERAGED_LATENTS)]
+    width = parameters["mapping.fc0.weight"].shape[1] - embedded
+    average: NDArray = latents(parameters, rng.standard_normal((_AVERAGED_LATENTS, width)), label).mean(axis=0)
+    return average

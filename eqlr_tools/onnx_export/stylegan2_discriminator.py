@@ -18,6 +18,7 @@ import numpy as np
 from eqlr_tools.errors import UsageError
 from eqlr_tools.networks.arrays import SLOPE
 from eqlr_tools.networks.stylegan2 import FIR, discriminate, resolutions
+from eqlr_tools.onnx_export.choices import Choices, Made, limit
 from eqlr_tools.onnx_export.graph import BATCH, Graph
 from eqlr_tools.onnx_export.network import Fact
 from eqlr_tools.onnx_export.options import Image, Latent, Options, Precision
@@ -26,6 +27,8 @@ from eqlr_tools.scaling import SQRT2
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from eqlr_tools.rewriting.canonical import CanonicalNetwork
 
 _GROUP = 4
 _DEVIATION_EPS = 1e-8
@@ -177,3 +180,14 @@ class _Discriminator:
 
     def _integers(self, name: str, *values: int) -> str:
         return self.graph.constant(name, np.array(values, dtype=np.int64))
+
+
+def made(canonical: CanonicalNetwork, choices: Choices) -> Made:
+    """The discriminator, if it takes no labels."""
+    parameters = {name: canonical.values(name) for name in canonical.parts}
+    if any(name.startswith("mapping.") for name in parameters):
+        raise UsageError(
+            f"network {canonical.recognition.network.name} is a conditional discriminator, which is not exported",
+            hint="--network NAME takes another network",
+        )
+    return Made(StyleGAN2Discriminator(parameters, limit(canonical, choices)))
