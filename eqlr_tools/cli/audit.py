@@ -89,6 +89,7 @@ def audit(
     from eqlr_tools.cli.paths import checkpoints_under
     from eqlr_tools.cli.sink import check_output, emit, note, write
     from eqlr_tools.errors import EqlrError, NothingMatchedError, UnreadableError, UsageError
+    from eqlr_tools.fleet.audit_pieces import audit_in_pieces
     from eqlr_tools.fleet.works import audit_work
     from eqlr_tools.reports.audit import audit_fields, audit_json, audit_report, audit_rows
     from eqlr_tools.reports.baseline import add_changes, compare, read_baseline
@@ -110,8 +111,9 @@ def audit(
                 hint="leave out --dask and --resume, and use --format json",
             )
         work = partial(audit_work, chosen=chosen, exact_quantiles=exact_quantiles)
+        cut = partial(audit_in_pieces, chosen=chosen, exact_quantiles=exact_quantiles)
         streaming = many.Streaming(format, output, jobs or 1, dask, resume, force, quiet)
-        return many.stream(found, work, streaming, audit_fields(), audit_rows)
+        return many.stream(found, work, streaming, audit_fields(), audit_rows, cut)
     check_output(output, found, format, force=force)
     check_output(plot, found, force=force)
     audits: list[tuple[Path, list[NetworkRange]]] = []

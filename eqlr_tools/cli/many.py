@@ -15,7 +15,9 @@ from eqlr_tools.reports.formats import Format
 
 if TYPE_CHECKING:
     from eqlr_tools.fleet.journal import Journal, Rows
-    from eqlr_tools.fleet.tasks import Record
+    from eqlr_tools.fleet.tasks import Pieces, Record
+
+    Cut = Callable[[str], Pieces | None]
 
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Worker processes.")]
 Dask = Annotated[
@@ -56,13 +58,18 @@ class Tally:
         return f"{self.done} checkpoints, {self.failed} with errors{skipped}"
 
 
-def records_of(paths: Sequence[Path], work: Callable[[str], Record], jobs: int, dask: str | None) -> Iterator[Record]:
-    """Do the work on every path, here or by workers; records come in the order in which they finish."""
+def records_of(
+    paths: Sequence[Path], work: Callable[[str], Record], jobs: int, dask: str | None, cut: Cut | None = None
+) -> Iterator[Record]:
+    """Do the work on every path, here or by workers; records come in the order in which they finish.
+
+    `cut` lets several workers share a large checkpoint.
+    """
     from eqlr_tools.fleet.running import executor_for, run_tasks
     from eqlr_tools.fleet.tasks import Task
 
-    workers, executor = executor_for(min(jobs, max(len(paths), 1)), dask)
-    return run_tasks((Task(str(path), work) for path in paths), workers, executor)
+    workers, executor = executor_for(jobs if cut else min(jobs, max(len(paths), 1)), dask)
+    return run_tasks((Task(str(path), work, cut) for path in paths), workers, executor)
 
 
 def left_to_do(paths: Sequence[Path], output: Path | None, form: Format, resume: bool) -> tuple[list[Path], int]:
@@ -120,7 +127,12 @@ class Streaming:
 
 
 def stream(
-    paths: Sequence[Path], work: Callable[[str], Record], how: Streaming, columns: dict[str, type], rows: Rows
+    paths: Sequence[Path],
+    work: Callable[[str], Record],
+    how: Streaming,
+    columns: dict[str, type],
+    rows: Rows,
+    cut: Cut | None = None,
 ) -> int:
     """Do the work on every path and write each record as it comes; return the exit code."""
     from eqlr_tools.cli.sink import note
@@ -133,7 +145,7 @@ def stream(
     tally = Tally()
     left, tally.skipped = left_to_do(paths, how.output, how.form, how.resume)
     with journal(how.form, how.output, columns, rows, force=how.force, resume=how.resume) as target:
-        write_all(records_of(left, work, how.jobs, how.dask), target, tally.count)
+        write_all(records_of(left, work, how.jobs, how.dask, cut), target, tally.count)
     note(tally.text(), quiet=how.quiet)
     return tally.exit_code
 

@@ -130,6 +130,11 @@ def add_families(path: Path) -> list[Family]:
     return found
 
 
+def added_files() -> tuple[Path, ...]:
+    """The files whose families were taken over, for other processes to do the same."""
+    return tuple(_added)
+
+
 @cache
 def _installed() -> tuple[Family, ...]:
     """Families that installed packages offer under the entry point group `eqlr_tools.families`."""

@@ -64,21 +64,30 @@ def audit_networks(
     With the checkpoint's `training` state, the steps that Adam takes are measured too.
     """
     chosen = [
-        (place, layer)
-        for place, recognition in enumerate(recognitions)
+        (recognition, layer)
+        for recognition in recognitions
         for layer in recognition.layers
         if wanted(recognition.network.name, layer.name)
     ]
-    subjects = [subject_of(recognitions[place], layer, exact_quantiles=exact_quantiles) for place, layer in chosen]
-    layers: list[list[LayerRange]] = [[] for _ in recognitions]
+    subjects = [subject_of(*pair, exact_quantiles=exact_quantiles) for pair in chosen]
     results = examine_all(subjects, progress, jobs)
-    for (place, layer), subject, (stored, effective) in zip(chosen, subjects, results, strict=True):
-        known = None if layer.scale is None else effective
-        state = training.of(recognitions[place].network.name, layer.weight)
-        step = adam_step(state, stored.rms) if state else None
-        tensor = subject.tensor
-        layers[place].append(LayerRange(layer, tensor.dtype.torch, tensor.numel, stored, known, step))
-    return [NetworkRange(*pair) for pair in zip(recognitions, map(tuple, layers), strict=True)]
+    found = [(pair[0], layer_range(*pair, result, training)) for pair, result in zip(chosen, results, strict=True)]
+    return [
+        NetworkRange(recognition, tuple(layer for owner, layer in found if owner is recognition))
+        for recognition in recognitions
+    ]
+
+
+def layer_range(
+    recognition: Recognition, layer: Layer, examined: Sequence[Statistics], training: Training
+) -> LayerRange:
+    """The range of a layer from the statistics of its stored and effective weights."""
+    stored, effective = examined
+    tensor = recognition.network.tensors[layer.weight]
+    known = None if layer.scale is None else effective
+    state = training.of(recognition.network.name, layer.weight)
+    step = adam_step(state, stored.rms) if state else None
+    return LayerRange(layer, tensor.dtype.torch, tensor.numel, stored, known, step)
 
 
 def audited_bytes(recognitions: Sequence[Recognition], wanted: Callable[[str, str], bool]) -> int:

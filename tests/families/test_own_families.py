@@ -106,3 +106,15 @@ def test_false_friends_are_called_by_their_name(tmp_path: Path, run_cli: Callabl
         assert result.code == 3, family
         assert family in result.stderr
         assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_the_guides_family_is_known_to_workers(toygan: Path, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for index in range(3):
+        save_file(network().tensors, folder / f"{index}.safetensors")
+    result = run_cli("--families", toygan, "scan", folder, "-f", "jsonl", "--jobs", "2")
+    assert result.stdout.count('"family": "toygan"') == 2 * 3, result.stdout + result.stderr
+    refused = run_cli("--families", toygan, "scan", folder, "-f", "jsonl", "--dask", "tcp://127.0.0.1:1")
+    assert refused.code == 2
+    assert "install the families there" in refused.stderr
