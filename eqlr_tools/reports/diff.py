@@ -9,6 +9,7 @@ from eqlr_tools.ranges.audit import LayerRange
 from eqlr_tools.reports.baseline import Json
 from eqlr_tools.reports.fields import change
 from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, plain
+from eqlr_tools.reports.run_page import run_page
 from eqlr_tools.reports.sparklines import trend
 from eqlr_tools.rewriting.movement import Movement, Run, Track
 
@@ -94,7 +95,8 @@ def _trend_report(paths: Sequence[str], run: Run) -> Report:
     title = f"{paths[0]} to {paths[-1]}, {len(paths)} snapshots"
     table = Table(_TREND, [_trend_row(entry) for entry in layers], title, [_summary(layers, "moved_in_all"), _UNITS])
     data = Table(_EACH, [row for entry in layers for row in _each_row(entry, paths)])
-    return Report(SCHEMA, plain(content), [table], _remarks(paths, run), data=data)
+    own = run_page(content, table)
+    return Report(SCHEMA, plain(content), [table], _remarks(paths, run), data=data, page=own)
 
 
 def _course(track: Track, form: str) -> Json:

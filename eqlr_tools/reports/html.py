@@ -50,7 +50,7 @@ def page(report: Report) -> str:
     own = report.page
     command = report.schema.partition("/")[0].removeprefix("eqlr.")
     tables = own.tables if own and own.tables else report.tables
-    scripts = [_asset("tables.js"), *([_asset(f"{own.script}.js")] if own else [])]
+    scripts = [_asset(name) for name in ("tables.js", *(("drawing.js", f"{own.script}.js") if own else ()))]
     notes = "".join(f"<p>{_text(line)}</p>\n" for line in report.lines)
     return _SKELETON.format(
         hashes=" ".join(f"'sha256-{_sha256(script)}'" for script in scripts),

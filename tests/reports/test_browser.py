@@ -8,10 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.families.registry import recognise
+from eqlr_tools.ranges.audit import audit_networks
 from eqlr_tools.reports.audit import audit_report
 from eqlr_tools.reports.baseline import add_changes, compare
+from eqlr_tools.reports.diff import diff_report
 from eqlr_tools.reports.html import page
+from eqlr_tools.rewriting.movement import Run
 from tests.reports.audits import audit_of_state, normal, state
 from tests.reports.browser import chromium
 from tests.reports.test_html import hostile_page
@@ -164,3 +170,31 @@ def test_a_thousand_layers_open_at_once(browser: Any, tmp_path: Path) -> None:
     assert seconds < 5, "1.0 to 1.9 s were measured on two cores at a load of 6"
     browser.execute_script("dispatchEvent(new Event('beforeprint'))")
     assert len(browser.find_elements("css selector", ".panel svg svg")) == 1000
+
+
+def test_a_run_is_drawn_filtered_and_read(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver import ActionChains
+
+    snapshots = [tmp_path / f"step{index}.pt" for index in range(3)]
+    run = Run()
+    for index, path in enumerate(snapshots):
+        weights = {"still": normal(32, 32, 1.0), "growing": normal(32, 32, 10.0**index)}
+        torch.save(state(**weights), path)
+        run.add(audit_networks([recognise(open_checkpoint(path), open_checkpoint(path).networks[0])]))
+    run.finish()
+    text = page(diff_report([str(path) for path in snapshots], run))
+    opened(browser, text, tmp_path)
+    assert panels(browser) == ["growing", "still"]
+    chart = browser.find_element("css selector", "svg.courses")
+    assert len(chart.find_elements("css selector", "path.trace")) == 2
+    ActionChains(browser).move_to_element_with_offset(chart, chart.size["width"] // 2 - 40, -120).perform()
+    assert browser.find_element("id", "tip").text.splitlines()[:2] == ["growing", "step2.pt"]
+    assert len(browser.find_elements("css selector", "path.chosen")) == 1
+    browser.find_element("xpath", "//option[@value='moved']").click()
+    assert len(chart.find_elements("css selector", "path.trace")) == 2
+    browser.find_element("id", "filter").send_keys("still")
+    assert panels(browser) == ["still"]
+    assert "nothing above zero" in chart.text
+    browser.find_element("xpath", "//option[@value='rms']").click()
+    assert len(chart.find_elements("css selector", "path.trace")) == 1
+    assert browser.get_log("browser") == []

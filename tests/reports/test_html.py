@@ -59,7 +59,7 @@ def test_hostile_names_are_text(tmp_path: Path) -> None:
     text = hostile_page(tmp_path)
     parsed = _Elements(text)
     scripts = [attributes for tag, attributes in parsed.elements if tag == "script"]
-    assert scripts == [{"type": "application/json", "id": "data"}, {}, {}]
+    assert scripts == [{"type": "application/json", "id": "data"}, {}, {}, {}]
     assert not [a for _, a in parsed.elements if any(name.startswith("on") for name in a)]
     assert "b" not in [tag for tag, _ in parsed.elements]
     assert "\u202e" not in text

@@ -3,38 +3,7 @@
 (() => {
   const { networks, baseline } = JSON.parse(document.getElementById("data").textContent);
   const FORMS = ["stored", "effective"];
-  const SVG = "http://www.w3.org/2000/svg";
-
-  const element = (name, className, text) => {
-    const made = document.createElement(name);
-    if (className) made.className = className;
-    if (text !== undefined) made.textContent = text;
-    return made;
-  };
-  const shape = (name, attributes, text) => {
-    const made = document.createElementNS(SVG, name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    if (text !== undefined) made.textContent = text;
-    return made;
-  };
-  const power = (exponent) => `2${String(exponent).replace(/./g, (sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)])}`;
-  const count = (number) => number.toLocaleString("en");
-
-  const tip = element("div");
-  tip.id = "tip";
-  tip.hidden = true;
-  tip.setAttribute("role", "tooltip");
-  document.body.append(tip);
-  const say = (event, text) => {
-    tip.textContent = text;
-    tip.hidden = false;
-    const box = tip.getBoundingClientRect();
-    const x = Math.min(event.clientX + 14, innerWidth - box.width - 8);
-    const y = event.clientY + 18 + box.height > innerHeight ? event.clientY - box.height - 12 : event.clientY + 18;
-    tip.style.left = `${Math.max(x, 4)}px`;
-    tip.style.top = `${Math.max(y, 4)}px`;
-  };
-  const hush = () => { tip.hidden = true; };
+  const { element, shape, power, count, say, hush, whenSeen } = drawing;
 
   const facts = (network) => {
     const list = element("dl", "facts");
@@ -141,8 +110,6 @@
   };
 
   const drawPanel = (panel) => {
-    if (panel.drawn) return;
-    panel.drawn = true;
     const { layer, low, high } = panel;
     const svg = shape("svg", { role: "img", "aria-label": "histogram of log2 magnitudes" });
     const plot = shape("svg", { viewBox: `0 0 ${high - low} 1`, preserveAspectRatio: "none", width: "100%", height: 76 });
@@ -167,13 +134,9 @@
     panel.lastElementChild.before(svg);
   };
 
-  const watcher = new IntersectionObserver((entries) => {
-    for (const entry of entries) if (entry.isIntersecting) { drawPanel(entry.target); watcher.unobserve(entry.target); }
-  }, { rootMargin: "400px" });
-
   const makePanel = (layer, low, high) => {
     const panel = element("figure", "panel");
-    Object.assign(panel, { layer, low, high, drawn: false });
+    Object.assign(panel, { layer, low, high });
     const title = element("figcaption", "", layer.name);
     title.title = `${layer.name}\n${layer.about}`;
     const rms = Object.entries(layer.forms).map(([form, curve]) => {
@@ -186,7 +149,7 @@
       marks.append(element("span", `mark ${hazard.level}`, `${hazard.form} in fp16: ${hazard.text}`));
     }
     panel.append(marks);
-    watcher.observe(panel);
+    whenSeen(panel, drawPanel);
     return panel;
   };
 
@@ -224,5 +187,4 @@
       panel.hidden = !(named && judged && (!detail.form || forms[detail.form]));
     }
   });
-  addEventListener("beforeprint", () => document.querySelectorAll(".panel").forEach(drawPanel));
 })();
