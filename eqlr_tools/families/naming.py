@@ -26,11 +26,15 @@ MAX_MAPPING_LAYERS = 32
 
 @dataclass(frozen=True)
 class Depth:
-    """What decides which tensors a network has. Their sizes follow from the tensors."""
+    """What decides which tensors a network has. Their sizes follow from the tensors.
+
+    `layers` are the names of layers that no resolution tells: StyleGAN3's, which hold their sizes and channels.
+    """
 
     resolution: int
     mapping_layers: int = 0
     labels: bool = False
+    layers: tuple[str, ...] = ()
 
     @property
     def blocks(self) -> list[int]:
@@ -78,6 +82,7 @@ class Naming:
     `place` and `ema_place` are paths in the tree, the last part being a prefix if it ends in a dot. `reads_only`
     says why such files cannot be written, if they cannot. `caution` is what no file says and the user should know.
     `form` is what the family's code computes and no tensor says: arguments of the architecture in `networks/`.
+    `measured` tells the depth from names and shapes, where it is more than a resolution.
     """
 
     architecture: str
@@ -88,10 +93,14 @@ class Naming:
     reads_only: str = ""
     caution: str = ""
     form: Mapping[str, Any] = field(default_factory=dict)
+    measured: Callable[[Mapping[str, Shape]], Depth | None] | None = None
 
-    def fit(self, names: Iterable[str]) -> Depth | None:
+    def fit(self, shapes: Mapping[str, Shape]) -> Depth | None:
         """The deepest network of this kind whose tensors are all among the names; None if there is none."""
-        there = set(names)
+        there = set(shapes)
+        if self.measured:
+            measure = self.measured(shapes)
+            return measure if measure and self._covers(measure, there) else None
         fitting = [r for r in (1 << n for n in range(2, MAX_LOG2_RESOLUTION)) if self._covers(Depth(r), there)]
         if not fitting:
             return None
@@ -103,9 +112,12 @@ class Naming:
                     depth = deeper
         return depth
 
-    def missing(self, names: Iterable[str]) -> list[str]:
+    def missing(self, shapes: Mapping[str, Shape]) -> list[str]:
         """What keeps a network from being a whole one of this kind: the tensors that the nearest such one has."""
-        there = set(names)
+        there = set(shapes)
+        if self.measured:
+            measure = self.measured(shapes)
+            return [name for name in self._required(measure) if name not in there] if measure else []
         wanted = [self._required(Depth(1 << n)) for n in range(2, MAX_LOG2_RESOLUTION)]
         nearest = max(wanted, key=lambda required: len(there & set(required)) - len(set(required) - there))
         return [name for name in nearest if name not in there]

@@ -9,9 +9,9 @@ In a network pickle each module states its constants (`weight_gain`, `bias_gain`
 the multiplier of the mapping network is read from the size of its weights.
 
 The same layers stand in stylegan3's `networks_stylegan2.py`, PyTorch-StudioGAN, eg3d (`backbone.`, `superresolution.`,
-`decoder.net.N` with a multiplier of its own), StyleGAN-XL (`embed` is a plain embedding there, `embed_proj` a layer;
-its depthwise convolutions (C, 1, k, k) count C input channels, and have no rule yet: by shape alone they are dense
-ones of one channel), and MAT (weights (1, out, in, k, k) *with* a constant).
+`decoder.net.N` with a multiplier of its own), StyleGAN-XL (`embed` is a plain embedding there, without a bias, and
+`embed_proj` a layer; its depthwise convolutions (C, 1, k, k) count C input channels, and have no rule yet: by shape
+alone they are dense ones of one channel), and MAT (weights (1, out, in, k, k) *with* a constant).
 """
 
 from eqlr_tools.families.family import Family, Signature
@@ -27,7 +27,7 @@ _MULTIPLIER = stated_multiplier("mapping_lr_multiplier")
 FULLY_CONNECTED = (
     mapping(r"(?:.+\.)?mapping\.fc\d+\.weight", _MULTIPLIER, stated=GAINS),
     linear(r"(?:.+\.)?mapping\.embed_proj\.weight", stated=GAINS),
-    linear(r"(?P<net>(?:.+\.)?mapping)\.embed\.weight", unless="{net}.embed_proj.weight", stated=GAINS),
+    linear(r"(?:.+\.)?mapping\.embed\.weight", beside="{layer}.bias", stated=GAINS),
     linear(r"(?:.+\.)?affine\.weight", stated=GAINS),
 )
 

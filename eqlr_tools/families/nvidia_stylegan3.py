@@ -7,13 +7,25 @@
 
 `magnitude_ema ** -0.5` multiplies the weights of all synthesis layers at run time and stays where it is. The to-RGB
 layer is the one without resampling filters. The discriminator is StyleGAN2's (`nvidia_stylegan2.py`).
+
+StyleGAN-XL (autonomousvision, MIT) has the same synthesis. Its mapping embeds a class (`mapping.embed`, a plain
+embedding), projects it (`mapping.embed_proj`, activated), and averages w per class.
 """
+
+from dataclasses import replace
 
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.nvidia_stylegan2 import FULLY_CONNECTED, GAINS
 from eqlr_tools.families.rules import conv, linear
+from eqlr_tools.families.stylegan3_names import NVIDIA, XL
 
 _LAYER = r"(?:.+\.)?L\d+_\d+_\d+"
+
+SYNTHESIS = (
+    linear(r"(?:synthesis\.)?input\.weight", bias=None),
+    conv(rf"{_LAYER}\.weight", beside="{layer}.up_filter", self_normalised=True),
+    conv(rf"{_LAYER}\.weight", stated=GAINS),
+)
 
 FAMILY = Family(
     id="nvidia-stylegan3",
@@ -28,12 +40,24 @@ FAMILY = Family(
             what="alias-free synthesis layers",
         ),
     ),
-    rules=(
-        *FULLY_CONNECTED,
-        linear(r"(?:synthesis\.)?input\.weight", bias=None),
-        conv(rf"{_LAYER}\.weight", beside="{layer}.up_filter", self_normalised=True),
-        conv(rf"{_LAYER}\.weight", stated=GAINS),
-    ),
+    rules=(*FULLY_CONNECTED, *SYNTHESIS),
+    namings=NVIDIA,
     load_back="set weight_gain and bias_gain of every layer to 1 in the loaded object; "
     "SynthesisInput has its constant in the code",
+)
+
+STYLEGAN_XL = replace(
+    FAMILY,
+    id="stylegan-xl",
+    title="StyleGAN-XL, class-conditional",
+    upstream="autonomousvision/stylegan-xl",
+    signatures=(
+        replace(
+            FAMILY.signatures[0],
+            also=(*FAMILY.signatures[0].also, r"mapping\.embed_proj\.weight"),
+            what="alias-free synthesis layers behind a projected class embedding",
+        ),
+    ),
+    namings=XL,
+    over=("nvidia-stylegan3",),
 )

@@ -77,7 +77,7 @@ def canonical_networks(recognition: Recognition) -> list[CanonicalNetwork]:
     tensors = {name[len(prefix) :]: t for name, t in recognition.network.tensors.items() if name.startswith(prefix)}
     found = []
     for naming in family.namings:
-        depth = naming.fit(tensors)
+        depth = naming.fit({name: tensor.shape for name, tensor in tensors.items()})
         if depth is None:
             continue
         reading = _read(recognition, naming, depth, tensors, prefix)

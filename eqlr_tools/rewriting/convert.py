@@ -86,7 +86,10 @@ def plan_convert(
     sole = next(iter(paths)) if len(paths) == 1 else ()
     steps = steps_of_tree(source, target, tree, sole, origin)
     multiplier = selection.overrides.lr_multiplier or _multiplier(networks)
-    reading = Selection(family=family.id, overrides=Overrides(lr_multiplier=multiplier))
+    # StyleGAN3's families hold StyleGAN2's discriminator, which is read as what it is: StyleGAN2's.
+    namings = [where.naming for where in targets.values()]
+    foreign = any(naming.role == "discriminator" and naming.architecture != family.architecture for naming in namings)
+    reading = Selection(family=None if foreign else family.id, overrides=Overrides(lr_multiplier=multiplier))
     return Plan(
         operation=operation,
         source=source,
@@ -142,8 +145,8 @@ def _in_architecture(
 
 def _not_whole(source: Checkpoint, recognition: Recognition, layout: Family) -> InexpressibleError:
     """Say what keeps a network of a known family from being one that can be converted."""
-    names = recognition.network.tensors
-    missing = min((naming.missing(names) for naming in layout.namings), key=len)
+    shapes = {name: tensor.shape for name, tensor in recognition.network.tensors.items()}
+    missing = min(filter(None, (naming.missing(shapes) for naming in layout.namings)), key=len, default=[])
     return InexpressibleError(
         f"{source.path}: network {recognition.network.name} has the layout of {layout.id}, but is a variant of it "
         f"that eqlr has no canonical names for: {missing[0] if missing else 'a tensor'} is missing",

@@ -2,6 +2,7 @@
 
 noise_strength, style.bias   absence has a value: no noise is added
 fir                          StyleGAN2's [1, 3, 3, 1]
+input.transform, input.grid  StyleGAN3's image as it is, and the pixels that follow from its sizes
 noise, mapping.w_avg         absence leaves them open: noise is drawn at run time, the average was never taken
 """
 
@@ -17,14 +18,20 @@ from eqlr_tools.checkpoints.outputs import constant_tensor
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.families.naming import Slot
 from eqlr_tools.networks.stylegan2 import FIR
+from eqlr_tools.networks.stylegan3 import stored_grid
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
+from eqlr_tools.rewriting.stylegan3_form import shaped_form
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def implied_parameter(name: str) -> NDArray | None:
+def implied_parameter(name: str, network: CanonicalNetwork) -> NDArray | None:
     """The value that the absence of a canonical parameter means, if it means one."""
+    if name == "synthesis.input.transform":
+        return np.eye(3)
+    if name == "synthesis.input.grid":
+        return stored_grid(shaped_form(network))
     if name.endswith(".noise_strength") or name == "lod":
         return np.zeros(())
     return FIR if name == "fir" else None
@@ -46,7 +53,7 @@ def default_parameter(slot: Slot, network: CanonicalNetwork) -> NDArray | None:
     if name == "mapping.w_avg" and network.depth.mapping_layers:
         last = network.parts[f"mapping.fc{network.depth.mapping_layers - 1}.weight"]
         return np.zeros(last.tensor.shape[0])
-    return implied_parameter(name)
+    return implied_parameter(name, network)
 
 
 def stored_default(slot: Slot, network: CanonicalNetwork) -> tuple[Tensor, str]:
@@ -61,6 +68,10 @@ def stored_default(slot: Slot, network: CanonicalNetwork) -> tuple[Tensor, str]:
 def _note(name: str) -> str:
     if name == "fir":
         return "the source stores no filter; the target gets StyleGAN2's, [1, 3, 3, 1]"
+    if name == "synthesis.input.grid":
+        return "the target stores the grid of its input, which follows from the sizes"
+    if name == "synthesis.input.transform":
+        return "the source has no transform; the target gets the one that changes nothing"
     if name == "mapping.w_avg":
         return "the source has no average latent; the target gets zeros, so truncate only after taking the average"
     if name.endswith(".noise"):

@@ -14,6 +14,7 @@ from eqlr_tools.families.naming import Naming
 from eqlr_tools.networks import stylegan2
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
 from eqlr_tools.rewriting.defaults import implied_parameter, is_open
+from eqlr_tools.rewriting.stylegan3_form import unsaid
 
 CLAMP = "conv_clamp"
 ACCEPTABLE = (CLAMP, "noise", "w_avg")
@@ -47,7 +48,7 @@ def refuse_inexpressible(
             f"{source.path}: network {name} cannot be written as {family.id}: {loss.sentence}",
             hint=f"{way_out}eqlr bake keeps the source's own layout",
         )
-    clamp = _clamp(network)
+    clamp = None if _clamps_by_itself(network) else _clamp(network)
     if clamp is None:
         return []
     if CLAMP in accepted:
@@ -63,6 +64,9 @@ def refuse_inexpressible(
 
 def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
     places = {slot.canonical for slot in naming.slots(network.depth)}
+    if _clamps_by_itself(network):
+        for what, sentence in unsaid(network):
+            yield Loss(sentence, CLAMP if what == "clamp" else "")
     for copy in network.copies:
         if not np.allclose(copy.tensor.values() * copy.scale, network.values(copy.slot.canonical), atol=1e-6):
             first = network.parts[copy.slot.canonical].stored
@@ -82,9 +86,14 @@ def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
 
 def _is_implied(network: CanonicalNetwork, name: str) -> bool:
     """True if the target means by absence what the source stores."""
-    implied = implied_parameter(name)
+    implied = implied_parameter(name, network)
     values = network.values(name)
     return implied is not None and values.shape == implied.shape and bool(np.allclose(values, implied, atol=1e-6))
+
+
+def _clamps_by_itself(network: CanonicalNetwork) -> bool:
+    """True for architectures of which every project clamps, to one and the same limit."""
+    return (network.naming.architecture, network.naming.role) == ("stylegan3", "generator")
 
 
 def _clamp(network: CanonicalNetwork) -> float | None:

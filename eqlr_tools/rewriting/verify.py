@@ -189,7 +189,7 @@ def _compare_canonical(
     for name, mine, theirs in pairs:
         if (mine is None or theirs is None) and is_open(name):
             continue
-        a, b = _effective_part(name, mine), _effective_part(name, theirs)
+        a, b = _effective_part(name, mine, left), _effective_part(name, theirs, right)
         if a is None or b is None:
             problem = f"missing in the {'first' if a is None else 'second'} file"
             yield Comparison(network, name, False, None, problem=problem)
@@ -200,10 +200,10 @@ def _compare_canonical(
             yield Comparison(network, name, False, None, problem=f"in the {side} file only")
 
 
-def _effective_part(name: str, part: Part | None) -> Effective | None:
+def _effective_part(name: str, part: Part | None, network: CanonicalNetwork) -> Effective | None:
     if part is not None:
         return Effective(part.tensor, part.scale, part.add)
-    implied = implied_parameter(name)
+    implied = implied_parameter(name, network)
     return None if implied is None else Effective(constant_tensor(implied, "F32"), 1.0)
 
 

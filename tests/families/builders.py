@@ -278,6 +278,45 @@ def stylegan3_r() -> Built:
     return net
 
 
+def stylegan_xl() -> Built:
+    """A class is embedded by a table that nothing scales, which has no bias, and projected by a layer."""
+    net = stylegan3_r()
+    net.put("mapping.embed.weight", 5, 9)
+    net.linear("mapping.embed_proj", 9, 16)
+    return net
+
+
+def mmgen_stylegan3() -> Built:
+    net = stylegan3_r()
+    for name in [name for name in net.tensors if name.startswith("mapping.")]:
+        net.tensors[f"style_{name}"] = net.tensors.pop(name)
+        if name in net.constants:
+            net.constants[f"style_{name}"] = net.constants.pop(name)
+    net.linear("style_mapping.embed", 5, 16)
+    return net
+
+
+def hammer_stylegan3() -> Built:
+    net = Built()
+    net.put("w_avg", 16)
+    net.linear("mapping.embedding", 5, 16)
+    net.linear("mapping.dense0", 32, 16, lr=0.01)
+    early = "synthesis.early_layer"
+    net.put(f"{early}.grid", 1, 36, 36, 2)
+    net.put(f"{early}.frequency", 10, 2)
+    net.scaled(f"{early}.weight", (10, 10), 1 / math.sqrt(10))
+    net.linear(f"{early}.affine", 16, 4)
+    for number, out in ((0, 10), (1, 3)):
+        layer = f"synthesis.layer{number}"
+        net.put(f"{layer}.magnitude_ema")
+        net.linear(f"{layer}.conv.style", 16, 10)
+        net.put(f"{layer}.filter.bias", out)
+    net.put("synthesis.layer0.conv.weight", 10, 10, 3, 3)
+    net.put("synthesis.layer0.filter.up_filter", 12)
+    net.scaled("synthesis.layer1.conv.weight", (3, 10, 1, 1), 1 / math.sqrt(10))
+    return net
+
+
 def _tf(net: Built, path: str, shape: tuple[int, ...], fan: int, gain: float = 1.0, lr: float = 1.0) -> None:
     net.scaled(f"{path}/weight", shape, gain * lr / math.sqrt(fan), lr)
     size = shape[-2] if path.endswith("Conv0_up") and "mod" not in net.dropped else shape[-1]
@@ -670,6 +709,9 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "eg3d": ("nvidia-stylegan2-ada", eg3d, ()),
     "mat": ("nvidia-stylegan2-ada", mat, ()),
     "stylegan3-r": ("nvidia-stylegan3", stylegan3_r, ()),
+    "stylegan-xl": ("stylegan-xl", stylegan_xl, ()),
+    "mmgen-stylegan3": ("mmgen-stylegan3", mmgen_stylegan3, ()),
+    "hammer-stylegan3": ("hammer-stylegan3", hammer_stylegan3, ()),
     "progan tf": ("nvidia-progan-tf", progan_tf, ()),
     "progan tf discriminator": ("nvidia-progan-tf", progan_tf_discriminator, ()),
     "stylegan tf": ("nvidia-stylegan-tf", stylegan_tf, ()),
