@@ -11,14 +11,16 @@ from typing import Annotated
 import typer
 
 from eqlr_tools import __version__
-from eqlr_tools.cli import audit, bake, convert, diff, equalize, explain, export, families, sample, scan, verify
+from eqlr_tools.cli.commands import LazyGroup
 from eqlr_tools.cli.failures import INTERRUPTED, report_failure
+from eqlr_tools.cli.values import read_plainly
 
 app = typer.Typer(
     name="eqlr",
+    cls=LazyGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -48,7 +50,7 @@ def _root(
     Such networks store weights near N(0, 1) and multiply them at run time by a constant that the file does not
     hold. eqlr knows the constants, and executes nothing that is in a file.
 
-    [dim]Exit codes: 0 done, 1 a finding or a failed check, 2 unusable input or options, 3 nothing matched.[/dim]
+    Exit codes: 0 done, 1 a finding or a failed check, 2 unusable input or options, 3 nothing matched.
     """
     if families_files:
         from eqlr_tools.families.catalogue import add_families
@@ -57,14 +59,12 @@ def _root(
             add_families(path)
 
 
-for _module in (scan, explain, audit, bake, equalize, convert, verify, diff, export, sample, families):
-    _module.register(app)
-
-
 @cache
 def _command() -> Callable[..., object]:
     """Typer would build it anew for every call of `main` in one process."""
-    return typer.main.get_command(app)
+    command = typer.main.get_command(app)
+    read_plainly(command)
+    return command
 
 
 def main(arguments: list[str] | None = None) -> int:

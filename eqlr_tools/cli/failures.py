@@ -9,7 +9,6 @@ import traceback
 import typer
 
 from eqlr_tools.errors import EqlrError
-from eqlr_tools.reports.report import printable
 
 INTERRUPTED = 130
 _LONGEST = 2000
@@ -56,6 +55,8 @@ def _say(message: str, hint: str | None) -> None:
 
 
 def _shortened(text: str) -> str:
+    from eqlr_tools.reports.report import printable
+
     text = printable(text).replace("\n", "\\n")
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 

@@ -1,0 +1,44 @@
+"""Option values that are right as they stand skip Typer's validation, whose library takes as long to import as numpy.
+
+Absent options, flags, texts, paths and the words of a choice need none. What is left, numbers above all and whatever
+is wrong, goes to Typer, which says so in its own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Enum
+from functools import partial
+from pathlib import Path
+from typing import Any, get_origin
+
+_NOT_PLAIN = object()
+
+
+def read_plainly(command: Any) -> None:
+    """Let every parameter of a command take plain values directly."""
+    for parameter in command.params:
+        described = getattr(parameter, "type_descriptor", None)
+        if described is not None:
+            parameter.process_value = partial(_process, parameter, described.annotation, parameter.process_value)
+
+
+def _process(parameter: Any, annotation: Any, by_typer: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
+    plain = _NOT_PLAIN if parameter.callback is not None else plain_value(annotation, value)
+    missing = plain is None or plain in ((), [])
+    return by_typer(context, value) if plain is _NOT_PLAIN or (missing and parameter.required) else plain
+
+
+def plain_value(annotation: Any, value: Any) -> Any:
+    """The value that a parameter of this type gets, or `_NOT_PLAIN` where that takes a closer look."""
+    if value is None:
+        return () if get_origin(annotation) is list else None
+    if annotation == list[str] and not isinstance(value, str):
+        return list(value)
+    if not isinstance(annotation, type):
+        return _NOT_PLAIN
+    if isinstance(value, annotation):
+        return value
+    if isinstance(value, str) and issubclass(annotation, Enum):
+        return next((member for member in annotation if member.value == value), _NOT_PLAIN)
+    return Path(value) if annotation is Path and isinstance(value, str) else _NOT_PLAIN
