@@ -24,9 +24,10 @@ def read_plainly(command: Any) -> None:
 
 
 def _process(parameter: Any, annotation: Any, by_typer: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
-    plain = _NOT_PLAIN if parameter.callback is not None else plain_value(annotation, value)
-    missing = plain is None or plain in ((), [])
-    return by_typer(context, value) if plain is _NOT_PLAIN or (missing and parameter.required) else plain
+    plain = plain_value(annotation, value)
+    if plain is _NOT_PLAIN or (parameter.required and plain in (None, (), [])):
+        return by_typer(context, value)
+    return plain if parameter.callback is None else parameter.callback(context, parameter, plain)
 
 
 def plain_value(annotation: Any, value: Any) -> Any:
