@@ -16,11 +16,18 @@ _NOT_PLAIN = object()
 
 
 def read_plainly(command: Any) -> None:
-    """Let every parameter of a command take plain values directly."""
-    for parameter in command.params:
-        described = getattr(parameter, "type_descriptor", None)
-        if described is not None:
-            parameter.process_value = partial(_process, parameter, described.annotation, parameter.process_value)
+    """Let every parameter of a command take plain values directly, also --help, which Typer adds when it is run."""
+    by_typer = command.get_params
+
+    def parameters(context: Any) -> list[Any]:
+        found: list[Any] = by_typer(context)
+        for parameter in found:
+            described = getattr(parameter, "type_descriptor", None)
+            if described is not None and "process_value" not in vars(parameter):
+                parameter.process_value = partial(_process, parameter, described.annotation, parameter.process_value)
+        return found
+
+    command.get_params = parameters
 
 
 def _process(parameter: Any, annotation: Any, by_typer: Callable[[Any, Any], Any], context: Any, value: Any) -> Any:
