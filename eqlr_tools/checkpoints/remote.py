@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from eqlr_tools.checkpoints.allowance import Allowance
+from eqlr_tools.checkpoints.cached import cached_copy
 from eqlr_tools.checkpoints.sources import FileSource, Source
 from eqlr_tools.errors import UnreadableError
 
@@ -43,6 +44,9 @@ def locate(location: str | Path) -> Path:
         return cast("Path", location) if is_remote(location) else Path(location)
     if not is_remote(location):
         return Path(location.partition("://")[2])
+    copy = cached_copy(location)
+    if copy is not None:
+        return copy
     protocol = location.partition("://")[0].rpartition("::")[2]
     try:
         from upath import UPath

@@ -178,12 +178,41 @@ def test_addresses_that_cannot_be_written_are_refused_by_name(
     assert "http:// cannot be written to" in result.stderr
 
 
-def test_a_cached_file_is_read_without_the_server(run_cli: Callable[..., Result], tmp_path: Path) -> None:
-    progan_file(tmp_path / "x.pt")
-    with range_server(tmp_path) as server:
-        address = f"filecache::{server.url}/x.pt"
-        import fsspec
+@pytest.mark.parametrize("cache", ["filecache", "simplecache"])
+def test_a_cached_file_is_read_without_the_server(
+    cache: str, run_cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EQLR_CACHE", str(tmp_path / "cache"))
+    served = tmp_path / "served"
+    served.mkdir()
+    progan_file(served / "x.pt")
+    with range_server(served) as server:
+        address = f"{cache}::{server.url}/x.pt"
+        assert run_cli("scan", address).code == 0
+    asked = server.requests
+    offline = run_cli("scan", address, "-f", "json")
+    assert offline.code == 0, offline.stderr
+    assert "aladdin-progan" in offline.stdout
+    assert server.requests == asked
+    missing = run_cli("scan", f"{cache}::{server.url}/y.pt")
+    assert missing.code == 2
+    assert "no copy of it" in missing.stderr
 
-        cached = fsspec.open_local(address, filecache={"cache_storage": str(tmp_path / "cache")})
-        assert run_cli("scan", f"{server.url}/x.pt").code == 0
-    assert run_cli("scan", cached).code == 0
+
+def test_a_downloaded_file_of_the_hub_is_read_offline(
+    run_cli: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants", reason="hf:// needs the extra 'hub'")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    repo = tmp_path / "models--owner--name"
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(commit)
+    (repo / "snapshots" / commit / "nets").mkdir(parents=True)
+    progan_file(repo / "snapshots" / commit / "nets" / "x.pt")
+    for address in ("hf://owner/name/nets/x.pt", f"hf://owner/name@{commit}/nets/x.pt"):
+        assert run_cli("scan", address).code == 0
+    missing = run_cli("scan", "hf://owner/name/nets/y.pt")
+    assert missing.code == 2
+    assert "hf download owner/name nets/y.pt" in missing.stderr
