@@ -6,6 +6,7 @@ EDM           its magnitude arguments act once, at initialisation
 CodeFormer    ships beside GFPGAN and has no equalized layer
 """
 
+from eqlr_tools.families.bilinear_names import LUCIDRAINS as LUCIDRAINS_NAMES
 from eqlr_tools.families.family import Family, Signature
 
 LUCIDRAINS = Family(
@@ -18,6 +19,7 @@ LUCIDRAINS = Family(
     ),
     equalized=False,
     advice="its EqualLinear multiplies by lr_mul = 0.1 and by no He constant; all other layers are plain",
+    namings=LUCIDRAINS_NAMES,
 )
 
 GIGAGAN = Family(

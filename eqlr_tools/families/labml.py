@@ -6,6 +6,7 @@ The parameter lives in a module of its own, so that keys end in `weight.weight`;
 is no multiplier, and no sqrt(2) anywhere, not even in the activation.
 """
 
+from eqlr_tools.families.bilinear_names import LABML
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.rules import conv, linear
 
@@ -26,4 +27,5 @@ FAMILY = Family(
         conv(_WEIGHT, baked_weight="{layer}.weight"),
     ),
     keys_are_proof=True,
+    namings=LABML,
 )

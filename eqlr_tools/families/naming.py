@@ -19,7 +19,8 @@ from typing import Any, Literal
 from eqlr_tools.checkpoints.arranging import Arrangement, arrangement, identity
 from eqlr_tools.scaling import Shape
 
-Role = Literal["generator", "discriminator"]
+Role = Literal["generator", "discriminator", "mapping"]
+"""A mapping network is one of its own where a project keeps it apart from the generator."""
 MAX_LOG2_RESOLUTION = 12
 MAX_MAPPING_LAYERS = 32
 
@@ -83,6 +84,8 @@ class Naming:
     says why such files cannot be written, if they cannot. `caution` is what no file says and the user should know.
     `form` is what the family's code computes and no tensor says: arguments of the architecture in `networks/`.
     `measured` tells the depth from names and shapes, where it is more than a resolution.
+    `structure` names variants of one architecture with other tensors, between which there is no way.
+    `others` is a pattern of names that may stand in the same dict and are no part of this network.
     """
 
     architecture: str
@@ -94,6 +97,13 @@ class Naming:
     caution: str = ""
     form: Mapping[str, Any] = field(default_factory=dict)
     measured: Callable[[Mapping[str, Shape]], Depth | None] | None = None
+    structure: str = ""
+    others: str = ""
+
+    def same_kind(self, other: Naming) -> bool:
+        """True if both name the parameters of one and the same function."""
+        mine = (self.architecture, self.role, self.structure, self.form)
+        return mine == (other.architecture, other.role, other.structure, other.form)
 
     def fit(self, shapes: Mapping[str, Shape]) -> Depth | None:
         """The deepest network of this kind whose tensors are all among the names; None if there is none."""

@@ -5,15 +5,22 @@ nvidia-stylegan2-ada   `synthesis.b8.conv0.affine`; up-convolutions are true con
 nvidia-stylegan2-tf    `G_synthesis/8x8/Conv0_up/mod_weight`; (height, width, in, out); styles without their 1
 genforce-stylegan2     `synthesis.layer1.style`; correlated kernels; styles without their 1; filters times 4
 stylegan2-plain        the canonical names, as `eqlr convert --to plain` writes them
+
+NVIDIA's code has three structures, `skip`, `resnet` and `orig`: the usual one is `skip` for generators and `resnet` for
+discriminators. They are told apart by their tensors: to-RGB (from-RGB) at every size or at the largest only, a 1x1
+convolution beside every size or none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
-from eqlr_tools.families.naming import Depth, Naming, Slot
+from eqlr_tools.families.naming import Depth, Naming, Role, Slot, Slots
 
 ARCHITECTURE = "stylegan2"
+Structure = Literal["skip", "resnet", "orig"]
+USUAL: dict[Role, Structure] = {"generator": "skip", "discriminator": "resnet"}
 _NO_PICKLE = "its files are pickles of TensorFlow networks, which eqlr reads but does not write"
 
 
@@ -30,14 +37,18 @@ def _mapping(depth: Depth, dense: str = "mapping.fc{}") -> Iterator[Slot]:
 # eqlr's own names
 
 
-def plain_generator(depth: Depth) -> Iterator[Slot]:
+def plain_generator(depth: Depth, structure: Structure = "skip") -> Iterator[Slot]:
     if depth.labels:
         yield from _dense("mapping.label", "mapping.label")
     yield from _mapping(depth)
     yield Slot("mapping.w_avg", "mapping.w_avg", optional=True, may_lack=True)
     yield Slot("synthesis.const", "synthesis.const")
     for resolution in (4, *depth.blocks):
+        if structure == "resnet" and resolution > 4:
+            yield Slot(f"synthesis.b{resolution}.skip.weight", f"synthesis.b{resolution}.skip.weight")
         for name in ("conv0", "conv1", "torgb")[resolution == 4 :]:
+            if name == "torgb" and not _has_colour(depth, resolution, structure):
+                continue
             layer = f"synthesis.b{resolution}.{name}"
             yield from _dense(layer, layer)
             yield from _dense(f"{layer}.style", f"{layer}.style")
@@ -47,15 +58,22 @@ def plain_generator(depth: Depth) -> Iterator[Slot]:
     yield Slot("fir", "fir", optional=True)
 
 
-def plain_discriminator(depth: Depth) -> Iterator[Slot]:
+def _has_colour(depth: Depth, resolution: int, structure: Structure) -> bool:
+    return structure == "skip" or resolution == depth.resolution
+
+
+def plain_discriminator(depth: Depth, structure: Structure = "resnet") -> Iterator[Slot]:
     if depth.labels:
         yield from _dense("mapping.label", "mapping.label")
     yield from _mapping(depth)
-    yield from _dense(f"b{depth.resolution}.fromrgb", f"b{depth.resolution}.fromrgb")
+    for resolution in reversed((4, *depth.blocks)):
+        if _has_colour(depth, resolution, structure):
+            yield from _dense(f"b{resolution}.fromrgb", f"b{resolution}.fromrgb")
     for resolution in reversed(depth.blocks):
         yield from _dense(f"b{resolution}.conv0", f"b{resolution}.conv0")
         yield from _dense(f"b{resolution}.conv1", f"b{resolution}.conv1")
-        yield Slot(f"b{resolution}.skip.weight", f"b{resolution}.skip.weight")
+        if structure == "resnet":
+            yield Slot(f"b{resolution}.skip.weight", f"b{resolution}.skip.weight")
     for layer in ("b4.conv", "b4.fc", "b4.out"):
         yield from _dense(layer, layer)
     yield Slot("fir", "fir", optional=True)
@@ -64,7 +82,7 @@ def plain_discriminator(depth: Depth) -> Iterator[Slot]:
 # NVlabs/stylegan2-ada-pytorch
 
 
-def ada_generator(depth: Depth) -> Iterator[Slot]:
+def ada_generator(depth: Depth, structure: Structure = "skip") -> Iterator[Slot]:
     if depth.labels:
         yield from _dense("mapping.label", "mapping.embed")
     yield from _mapping(depth)
@@ -82,19 +100,24 @@ def ada_generator(depth: Depth) -> Iterator[Slot]:
             yield Slot(f"{layer}.noise_strength", f"{layer}.noise_strength", optional=True)
             yield Slot(f"{layer}.noise", f"{layer}.noise_const", optional=True)
             yield Slot("fir", f"{layer}.resample_filter", optional=True)
-        yield from _dense(f"{block}.torgb", f"{block}.torgb")
-        yield from _dense(f"{block}.torgb.style", f"{block}.torgb.affine")
+        if structure == "resnet" and resolution > 4:
+            yield Slot(f"{block}.skip.weight", f"{block}.skip.weight")
+            yield Slot("fir", f"{block}.skip.resample_filter", optional=True)
+        if _has_colour(depth, resolution, structure):
+            yield from _dense(f"{block}.torgb", f"{block}.torgb")
+            yield from _dense(f"{block}.torgb.style", f"{block}.torgb.affine")
 
 
-def ada_discriminator(depth: Depth) -> Iterator[Slot]:
-    for slot in plain_discriminator(depth):
+def ada_discriminator(depth: Depth, structure: Structure = "resnet") -> Iterator[Slot]:
+    for slot in plain_discriminator(depth, structure):
         if slot.canonical.startswith("mapping.label"):
             yield Slot(slot.canonical, slot.canonical.replace("label", "embed"))
         elif slot.canonical != "fir":
             yield slot
-    top = f"b{depth.resolution}"
-    layers = [f"b{r}{part}" for r in depth.blocks for part in ("", ".conv0", ".conv1", ".skip")]
-    for layer in (f"{top}.fromrgb", *layers, "b4.conv"):
+    parts = ("", ".conv0", ".conv1", *([".skip"] if structure == "resnet" else []))
+    layers = [f"b{r}{part}" for r in depth.blocks for part in parts]
+    colours = [f"b{r}.fromrgb" for r in (4, *depth.blocks) if _has_colour(depth, r, structure)]
+    for layer in (*colours, *layers, "b4.conv"):
         yield Slot("fir", f"{layer}.resample_filter", optional=True)
 
 
@@ -117,7 +140,7 @@ def _tf_styled(canonical: str, stored: str) -> Iterator[Slot]:
     yield Slot(f"{canonical}.style.bias", f"{stored}/mod_bias", add=1.0)
 
 
-def tf_generator(depth: Depth) -> Iterator[Slot]:
+def tf_generator(depth: Depth, structure: Structure = "skip") -> Iterator[Slot]:
     if depth.labels:
         yield from _tf_dense("mapping.label", "G_mapping/LabelEmbed")
     for i in range(depth.mapping_layers):
@@ -134,20 +157,26 @@ def tf_generator(depth: Depth) -> Iterator[Slot]:
             yield Slot(f"{block}.{name}.noise_strength", f"{stored}/{theirs}/noise_strength", optional=True)
             noise = max(2 * index - 1, 0) + number
             yield Slot(f"{block}.{name}.noise", f"G_synthesis/noise{noise}", "1 1 h w -> h w", optional=True)
-        yield from _tf_styled(f"{block}.torgb", f"{stored}/ToRGB")
+        if structure == "resnet" and resolution > 4:
+            yield Slot(f"{block}.skip.weight", f"{stored}/Skip/weight", "h w i o -> o i h w")
+        if _has_colour(depth, resolution, structure):
+            yield from _tf_styled(f"{block}.torgb", f"{stored}/ToRGB")
 
 
-def tf_discriminator(depth: Depth) -> Iterator[Slot]:
+def tf_discriminator(depth: Depth, structure: Structure = "resnet") -> Iterator[Slot]:
     if depth.labels:
         yield from _tf_dense("mapping.label", "LabelEmbed")
     for i in range(depth.mapping_layers):
         yield from _tf_dense(f"mapping.fc{i}", f"Mapping{i}")
-    yield from _tf_conv(f"b{depth.resolution}.fromrgb", f"{depth.resolution}x{depth.resolution}/FromRGB")
+    for resolution in reversed((4, *depth.blocks)):
+        if _has_colour(depth, resolution, structure):
+            yield from _tf_conv(f"b{resolution}.fromrgb", f"{resolution}x{resolution}/FromRGB")
     for resolution in reversed(depth.blocks):
         block, stored = f"b{resolution}", f"{resolution}x{resolution}"
         yield from _tf_conv(f"{block}.conv0", f"{stored}/Conv0")
         yield from _tf_conv(f"{block}.conv1", f"{stored}/Conv1_down")
-        yield Slot(f"{block}.skip.weight", f"{stored}/Skip/weight", "h w i o -> o i h w")
+        if structure == "resnet":
+            yield Slot(f"{block}.skip.weight", f"{stored}/Skip/weight", "h w i o -> o i h w")
     yield from _tf_conv("b4.conv", "4x4/Conv")
     yield from _tf_dense("b4.fc", "4x4/Dense0")
     yield from _tf_dense("b4.out", "Output")
@@ -194,17 +223,35 @@ def genforce_discriminator(depth: Depth) -> Iterator[Slot]:
         yield from _dense(layer, f"layer{last + number}")
 
 
+def _structures(
+    role: Role,
+    slots: Callable[[Depth, Structure], Iterable[Slot]],
+    place: tuple[str, ...],
+    ema_place: tuple[str, ...] = (),
+    reads_only: str = "",
+) -> Iterator[Naming]:
+    """A naming per structure, the most demanding first: what fits it fits `orig` as well."""
+
+    def having(structure: Structure) -> Slots:
+        return lambda depth: slots(depth, structure)
+
+    others: tuple[Structure, ...] = ("skip", "resnet", "orig")
+    for structure in sorted(others, key=lambda s: (s != USUAL[role], s == "orig")):
+        said = "" if structure == USUAL[role] else structure
+        yield Naming(ARCHITECTURE, role, having(structure), place, ema_place, reads_only=reads_only, structure=said)
+
+
 PLAIN = (
-    Naming(ARCHITECTURE, "generator", plain_generator, ("generator",), ("generator_ema",)),
-    Naming(ARCHITECTURE, "discriminator", plain_discriminator, ("discriminator",)),
+    *_structures("generator", plain_generator, ("generator",), ("generator_ema",)),
+    *_structures("discriminator", plain_discriminator, ("discriminator",)),
 )
 NVIDIA_ADA = (
-    Naming(ARCHITECTURE, "generator", ada_generator, ("G",), ("G_ema",)),
-    Naming(ARCHITECTURE, "discriminator", ada_discriminator, ("D",)),
+    *_structures("generator", ada_generator, ("G",), ("G_ema",)),
+    *_structures("discriminator", ada_discriminator, ("D",)),
 )
 NVIDIA_TF = (
-    Naming(ARCHITECTURE, "generator", tf_generator, ("G",), ("Gs",), reads_only=_NO_PICKLE),
-    Naming(ARCHITECTURE, "discriminator", tf_discriminator, ("D",), reads_only=_NO_PICKLE),
+    *_structures("generator", tf_generator, ("G",), ("Gs",), reads_only=_NO_PICKLE),
+    *_structures("discriminator", tf_discriminator, ("D",), reads_only=_NO_PICKLE),
 )
 GENFORCE = (
     Naming(ARCHITECTURE, "generator", genforce_generator, ("generator",), ("generator_smooth",)),

@@ -15,7 +15,7 @@ FAMILY = Family(
         Signature(
             anchor=r"synthesis\.b4\.conv1\.style\.weight",
             rank=2,
-            also=(r"synthesis\.const", r"synthesis\.b4\.torgb\.weight"),
+            also=(r"synthesis\.const", r"synthesis\.b\d+\.torgb\.style\.weight"),
             what="eqlr's canonical generator",
         ),
         Signature(

@@ -84,14 +84,15 @@ def normalised(x: NDArray, eps: float = 1e-8) -> NDArray:
     return scaled
 
 
-def with_group_deviation(x: NDArray, group_size: int = 4, eps: float = 1e-8) -> NDArray:
-    """Minibatch standard deviation: one more channel, the mean deviation within groups of samples.
+def with_group_deviation(x: NDArray, group_size: int = 4, eps: float = 1e-8, maps: int = 1) -> NDArray:
+    """Minibatch standard deviation: further channels, the mean deviation within groups of samples.
 
-    Samples n, n + N/G, n + 2N/G ... form a group, as in NVIDIA's code.
+    Samples n, n + N/G, n + 2N/G ... form a group, as in NVIDIA's code. The channels are divided into `maps` parts, each
+    of which has its own mean.
     """
     samples, channels, height, width = x.shape
     size = min(group_size, samples)
-    groups = x.reshape(size, samples // size, channels, height, width)
-    deviation = np.sqrt(groups.var(axis=0) + eps).mean(axis=(1, 2, 3))
-    extra = np.broadcast_to(np.tile(deviation, size)[:, None, None, None], (samples, 1, height, width))
+    groups = x.reshape(size, samples // size, maps, channels // maps, height, width)
+    deviation = np.sqrt(groups.var(axis=0) + eps).mean(axis=(2, 3, 4))
+    extra = np.broadcast_to(np.tile(deviation, (size, 1))[:, :, None, None], (samples, maps, height, width))
     return np.concatenate([x, extra], axis=1)

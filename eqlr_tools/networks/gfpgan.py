@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from eqlr_tools.networks.arrays import correlate, filtered, insert_zeros, leaky_relu, pad
+from eqlr_tools.networks.doubling import bilinear, halved
 from eqlr_tools.networks.stylegan2 import DEMODULATION_EPS, FIR, Parameters
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _block(p: Parameters, name: str, x: NDArray, way: Literal["up", "down"], res
         y = y + p[f"{name}.conv2.bias"][:, None, None]
         x = correlate(filtered(x, FIR, (1, 1)), skip, stride=2)
     else:
-        resized = _halved if way == "down" else _doubled
+        resized = halved if way == "down" else bilinear
         y, x = _conv(p, f"{name}.conv2", resized(y)), correlate(resized(x), skip)
     total: NDArray = (leaky_relu(y) + x) * np.sqrt(0.5)
     return total
@@ -119,7 +120,7 @@ def _modulated(
             spread = pad(insert_zeros(sample[None])[:, :, :-1, :-1], (2, 2))
             images.append(filtered(correlate(spread, kernel[:, :, ::-1, ::-1]), FIR, (1, 1), gain=4.0))
         else:
-            seen = _doubled(sample[None]) if up else sample[None]
+            seen = bilinear(sample[None]) if up else sample[None]
             images.append(correlate(seen, kernel, padding=kernel.shape[2] // 2))
     return np.concatenate(images)
 
@@ -130,21 +131,4 @@ def _bias(p: Parameters, layer: str) -> NDArray:
 
 
 def _upsampled(image: NDArray, resampling: Resampling) -> NDArray:
-    return _doubled(image) if resampling == "bilinear" else filtered(insert_zeros(image), FIR, (2, 1), gain=4.0)
-
-
-def _halved(x: NDArray) -> NDArray:
-    """Bilinear interpolation to half the size, which is the mean of two by two pixels."""
-    total: NDArray = x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, 1::2]
-    return total / 4
-
-
-def _doubled(x: NDArray) -> NDArray:
-    """Bilinear interpolation to twice the size, pixel centres aligned, edges repeated."""
-    for axis in (2, 3):
-        first, last = np.take(x, [0], axis), np.take(x, [-1], axis)
-        before = np.concatenate([first, np.delete(x, -1, axis)], axis)
-        behind = np.concatenate([np.delete(x, 0, axis), last], axis)
-        pairs = np.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * behind], axis=axis + 1)
-        x = pairs.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
-    return x
+    return bilinear(image) if resampling == "bilinear" else filtered(insert_zeros(image), FIR, (2, 1), gain=4.0)

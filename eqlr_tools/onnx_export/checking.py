@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 USUAL, EXTREME = "usual", "extreme"
 _SAMPLES = {USUAL: 3, EXTREME: 2}
+_GROUPED = 4
+"""Samples for networks that look at groups of them: groups of one, two and four fit."""
 _PSI = {USUAL: 0.7, EXTREME: 30.0}
 _EXTREME_LATENT = 30.0
 _EXTREME_SHARE = 0.1
@@ -81,7 +83,7 @@ def compare(
     names = [port.name for port in graph.outputs]
     agreements = []
     for kind in (USUAL, EXTREME):
-        inputs = _inputs(graph.inputs, kind)
+        inputs = _inputs(graph.inputs, kind, _GROUPED if network.mixes_samples else _SAMPLES[kind])
         pairs: dict[str, list[tuple[NDArray, NDArray]]] = {name: [] for name in names}
         expected: dict[str, NDArray] = {}
         for feed in (inputs, _first(inputs)):
@@ -115,16 +117,16 @@ def require(agreements: list[Agreement], least_db: float) -> None:
             )
 
 
-def _inputs(ports: list[Port], kind: str) -> dict[str, NDArray]:
+def _inputs(ports: list[Port], kind: str, samples: int) -> dict[str, NDArray]:
     rng = np.random.default_rng(len(kind))
-    return {port.name: _drawn(port, rng, kind) for port in ports}
+    return {port.name: _drawn(port, rng, kind, samples) for port in ports}
 
 
-def _drawn(port: Port, rng: np.random.Generator, kind: str) -> NDArray:
+def _drawn(port: Port, rng: np.random.Generator, kind: str, samples: int) -> NDArray:
     """Normal values, of which extreme latents keep a few and enlarge them; a label is one of the classes."""
     if not port.shape:
         return np.array(_PSI[kind], dtype=port.dtype)
-    shape = port.sized(_SAMPLES[kind])
+    shape = port.sized(samples)
     if port.name == "label":
         return np.eye(shape[1], dtype=port.dtype)[rng.integers(shape[1], size=shape[0])]
     values = rng.standard_normal(shape)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eqlr_tools.errors import UsageError
+from eqlr_tools.networks.doubling import Form
 from eqlr_tools.networks.gfpgan import Resampling, restore
 from eqlr_tools.networks.stylegan2 import FIR
 from eqlr_tools.onnx_export.choices import Choices, Made
@@ -48,7 +49,8 @@ class GFPGAN:
     @property
     def decoder(self) -> StyleGAN2:
         """The decoder as a StyleGAN2 whose mapping network is missing."""
-        return StyleGAN2(_as_stylegan2(self.parameters, self.levels, self.resampling))
+        form = Form(features=self.resampling, image=self.resampling)
+        return StyleGAN2(_as_stylegan2(self.parameters, self.levels, self.resampling), form=form)
 
     @property
     def conditions_half(self) -> bool:
@@ -166,7 +168,7 @@ class _Decoder(Synthesis):
     """Synthesis that resamples as the network does, and applies a condition behind the first layer of a size."""
 
     def __init__(self, graph: Graph, network: GFPGAN, options: Options, conditions: list[tuple[str, str]]) -> None:
-        super().__init__(graph, network.decoder, options, resampling=network.resampling)
+        super().__init__(graph, network.decoder, options)
         self.conditions, self.half_channels = conditions, network.conditions_half
 
     def between(self, number: int) -> None:

@@ -6,7 +6,7 @@ many runtimes refuse weights that are no constants. A convolution is linear in i
 
     (W s / |W s|) * x  =  d (W * (s x)),    d_o = 1 / sqrt( sum_i s_i^2 sum_k W_oik^2 + eps )
 
-with W constant, and d from one constant matrix of summed squares. The activation's gain sqrt(2) is positive and goes
+with W constant, and d from one constant matrix of summed squares. The activation's gain, sqrt(2), is positive and goes
 through leaky ReLU, so it is folded into d, noise and bias.
 
 In half precision, s^2 and the accumulated sums overflow. What NVIDIA's training code does is done here, exactly: W
@@ -51,16 +51,19 @@ def styles(graph: Graph, parameters: Parameters, layer: str, w: str) -> str:
     return graph.node("Conv", [w, weight, bias], f"{layer}/style")
 
 
-def modulation(graph: Graph, parameters: Parameters, layer: str, w: str, *, half: DTypeLike | None) -> Modulation:
-    """Styles, weights and demodulation of a layer, the activation's gain sqrt(2) included.
+def modulation(
+    graph: Graph, parameters: Parameters, layer: str, w: str, *, half: DTypeLike | None, gain: float = SQRT2
+) -> Modulation:
+    """Styles, weights and demodulation of a layer, the activation's gain included.
 
     `half` is the type of sixteen bits that the layer computes in, or None.
     """
     weight = parameters[f"{layer}.weight"]
     style = styles(graph, parameters, layer, w)
     if half is not None:
-        return _prenormalised(graph, layer, weight, style, half)
-    power = _power(graph, layer, style, np.square(weight).sum(axis=(2, 3)), np.full(len(weight), DEMODULATION_EPS))
+        return _prenormalised(graph, layer, weight, style, half, gain)
+    eps = np.full(len(weight), DEMODULATION_EPS)
+    power = _power(graph, layer, style, np.square(weight).sum(axis=(2, 3)), eps, gain)
     return Modulation(style, weight, inverse_root(graph, power, f"{layer}/demodulation"))
 
 
@@ -71,13 +74,13 @@ def normalised_weight(weight: NDArray) -> tuple[NDArray, NDArray]:
     return weight / norms[:, None, None, None], norms
 
 
-def _prenormalised(graph: Graph, layer: str, weight: NDArray, style: str, half: DTypeLike) -> Modulation:
+def _prenormalised(graph: Graph, layer: str, weight: NDArray, style: str, half: DTypeLike, gain: float) -> Modulation:
     weight, norms = normalised_weight(weight)
     largest = graph.reduce("ReduceMax", graph.node("Abs", [style], f"{layer}/abs"), [1], f"{layer}/largest")
     largest = graph.node("Max", [largest, graph.constant("style.smallest", _SMALLEST)], f"{layer}/largest_style")
     small = graph.node("Div", [style, largest], f"{layer}/normalised_style")
-    power = _power(graph, layer, small, np.square(weight).sum(axis=(2, 3)), None)
-    eps = graph.constant(f"{layer}.eps", (DEMODULATION_EPS / 2 / np.square(norms))[:, None, None])
+    power = _power(graph, layer, small, np.square(weight).sum(axis=(2, 3)), None, gain)
+    eps = graph.constant(f"{layer}.eps", (DEMODULATION_EPS / gain**2 / np.square(norms))[:, None, None])
     square = graph.node("Mul", [largest, largest], f"{layer}/largest_squared")
     power = graph.node("Add", [power, graph.node("Div", [eps, square], f"{layer}/eps")], f"{layer}/power_eps")
     demodulation = inverse_root(graph, power, f"{layer}/demodulation")
@@ -88,10 +91,10 @@ def _prenormalised(graph: Graph, layer: str, weight: NDArray, style: str, half: 
     )
 
 
-def _power(graph: Graph, layer: str, style: str, squares: NDArray, eps: NDArray | None) -> str:
-    """Half the squared norm of the modulated weights: 1 / sqrt of it is sqrt(2) / norm."""
+def _power(graph: Graph, layer: str, style: str, squares: NDArray, eps: NDArray | None, gain: float) -> str:
+    """The squared norm of the modulated weights over gain squared: 1 / sqrt of it is gain / norm."""
     squared = graph.node("Mul", [style, style], f"{layer}/style_squared")
-    inputs = [squared, graph.constant(f"{layer}.squares", squares[:, :, None, None] / SQRT2**2)]
+    inputs = [squared, graph.constant(f"{layer}.squares", squares[:, :, None, None] / gain**2)]
     if eps is not None:
-        inputs.append(graph.constant(f"{layer}.eps", eps / SQRT2**2))
+        inputs.append(graph.constant(f"{layer}.eps", eps / gain**2))
     return graph.node("Conv", inputs, f"{layer}/power")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eqlr_tools.networks.arrays import SLOPE
+from eqlr_tools.networks.doubling import BORDERS, FIR_PADDING, SMOOTH, Resampling
+from eqlr_tools.networks.stylegan2 import FIR
 from eqlr_tools.onnx_export.graph import BATCH, Graph
 from eqlr_tools.onnx_export.options import Image
 from eqlr_tools.scaling import SQRT2
@@ -50,21 +52,24 @@ def limited(graph: Graph, value: str, clamp: float | None, name: str) -> str:
     if clamp is None:
         return value
     kind = graph.float_type.name
-    bounds = [graph.constant(f"clamp.{side}.{kind}", limit) for side, limit in (("min", -clamp), ("max", clamp))]
+    sides = (("min", -clamp), ("max", clamp))
+    bounds = [graph.constant(f"clamp.{side}.{clamp:.9g}.{kind}", limit) for side, limit in sides]
     return graph.node("Clip", [value, *bounds], f"{name}/clamp")
 
 
-def mapped(graph: Graph, parameters: Parameters, latent: str, label: str | None, layers: int) -> str:
-    """StyleGAN2's mapping network; sqrt(2) of its activations is in the constants."""
-    x = normalised(graph, latent, "mapping/normalise")
+def mapped(
+    graph: Graph, parameters: Parameters, latent: str | None, label: str | None, layers: int, gain: float = SQRT2
+) -> str:
+    """StyleGAN2's mapping network; the gain of its activations is in the constants. Discriminators have no latent."""
+    parts = [] if latent is None else [normalised(graph, latent, "mapping/normalise")]
     if label is not None:
         weight, bias = parameters["mapping.label.weight"], parameters["mapping.label.bias"]
         embedded = dense(graph, label, weight, bias, "mapping.label")
-        embedded = normalised(graph, embedded, "mapping.label/normalise")
-        x = graph.node("Concat", [x, embedded], "mapping/concat", axis=1)
+        parts.append(normalised(graph, embedded, "mapping.label/normalise"))
+    x = graph.node("Concat", parts, "mapping/concat", axis=1) if len(parts) > 1 else parts[0]
     for i in range(layers):
         name = f"mapping.fc{i}"
-        weight, bias = parameters[f"{name}.weight"] * SQRT2, parameters[f"{name}.bias"] * SQRT2
+        weight, bias = parameters[f"{name}.weight"] * gain, parameters[f"{name}.bias"] * gain
         x = leaky_relu(graph, dense(graph, x, weight, bias, name), name)
     return x
 
@@ -77,13 +82,41 @@ def truncated(graph: Graph, average: NDArray, w: str) -> str:
     return graph.node("Add", [mean, graph.node("Mul", [away, psi], "truncation/scaled")], "truncation")
 
 
-def upsampled(graph: Graph, image: str, channels: int, fir: NDArray, name: str) -> str:
-    """Twice the size, filtered: with a zero behind every pixel, padded by (2, 1), times a 4x4 filter of gain 4.
+def doubled(graph: Graph, image: str, channels: int, how: Resampling, parameters: Parameters, name: str) -> str:
+    """Twice the size, in any of the ways of `networks/doubling.py`."""
+    if how in FIR_PADDING:
+        return upsampled(graph, image, channels, parameters.get("fir", FIR), name, padding=FIR_PADDING[how])
+    if how not in BORDERS:
+        return bilinear(graph, image, name)
+    large = bilinear(graph, image, f"{name}/bilinear")
+    kernel = smoothing(graph, parameters.get("smooth", SMOOTH), channels)
+    return smoothed(graph, large, kernel, channels, BORDERS[how], name)
+
+
+def smoothing(graph: Graph, kernel: NDArray, channels: int, name: str = "smooth") -> str:
+    """A 3x3 kernel as the weight of a depthwise convolution."""
+    repeated = np.tile(kernel, (channels, 1, 1, 1))
+    return graph.constant(f"{name}.{channels}.{graph.float_type.name}", repeated)
+
+
+def smoothed(graph: Graph, image: str, kernel: str, channels: int, border: str, name: str) -> str:
+    """Every channel correlated with a 3x3 kernel, the image continued around its border."""
+    around = graph.constant("smooth.pads", np.array([0, 0, 1, 1, 0, 0, 1, 1], dtype=np.int64))
+    padded = graph.node("Pad", [image, around], f"{name}/padded", mode=border)
+    return graph.node("Conv", [padded, kernel], name, group=channels)
+
+
+def upsampled(
+    graph: Graph, image: str, channels: int, fir: NDArray, name: str, *, padding: tuple[int, int] = (2, 1)
+) -> str:
+    """Twice the size, filtered: with a zero behind every pixel, padded, times a 4x4 filter of gain 4.
 
     Zeros are never multiplied. Of the filter's taps, each of the four pixels that one becomes sees 2x2, which fit
     into a 3x3 kernel: four kernels per channel, and DepthToSpace lays their results side by side.
     """
-    kernel = graph.constant("fir.upsample", np.tile(_phases(fir * 4.0), (channels, 1, 1, 1)))
+    kind = graph.float_type.name
+    phases = _phases(fir * 4.0, padding[0])
+    kernel = graph.constant(f"fir.upsample.{channels}.{padding[0]}.{kind}", np.tile(phases, (channels, 1, 1, 1)))
     pixels = graph.node("Conv", [image, kernel], f"{name}/phases", group=channels, pads=[1, 1, 1, 1])
     return graph.node("DepthToSpace", [pixels], name, blocksize=2, mode="CRD")
 
@@ -94,12 +127,15 @@ def bilinear(graph: Graph, image: str, name: str) -> str:
     return graph.node("Resize", [image, "", scales], name, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
-def _phases(fir: NDArray) -> NDArray:
-    """(4, 1, 3, 3): output pixel 2i + p sees input pixel i - 1 + t through tap 2t - p of the flipped filter."""
+def _phases(fir: NDArray, padding: int) -> NDArray:
+    """(4, 1, 3, 3): output pixel 2i + p sees input pixel i - 1 + t through a tap of the flipped filter.
+
+    Pixel 2i + p of the result starts at 2i + p - padding of the image with zeros, whose pixel 2j is pixel j.
+    """
     flipped = fir[::-1, ::-1]
     kernels = np.zeros((2, 2, 3, 3))
     for p, q, t, u in np.ndindex(2, 2, 3, 3):
-        row, column = 2 * t - p, 2 * u - q
+        row, column = 2 * t - 2 + padding - p, 2 * u - 2 + padding - q
         if 0 <= row < 4 and 0 <= column < 4:
             kernels[p, q, t, u] = flipped[row, column]
     return kernels.reshape(4, 1, 3, 3)

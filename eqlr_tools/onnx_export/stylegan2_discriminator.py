@@ -1,7 +1,7 @@
 """StyleGAN2's discriminator as an ONNX graph, from the canonical parameters of `networks/stylegan2.py`.
 
-Both branches of a block end in sqrt(1/2). In the convolutions' branch it cancels the activation's sqrt(2), in the
-other it goes into the weight, so neither factor is left in the graph.
+Both branches of a residual block end in sqrt(1/2). In the convolutions' branch it cancels the activation's sqrt(2), in
+the other it goes into the weight, so neither factor is left in the graph.
 
 In half precision the blocks run in fp16 and what follows them, the deviation within groups and the dense layers, in
 single: the deviation is a small difference of squares.
@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eqlr_tools.errors import UsageError
+from eqlr_tools.families.views import NetworkView
 from eqlr_tools.networks.arrays import SLOPE
-from eqlr_tools.networks.stylegan2 import FIR, discriminate, resolutions
+from eqlr_tools.networks.stylegan2 import FIR, discriminate, mapping_layers, resolutions
 from eqlr_tools.onnx_export.choices import Choices, Made, limit
+from eqlr_tools.onnx_export.discriminating import half_weights, is_half, refuse_generator_options
 from eqlr_tools.onnx_export.graph import BATCH, Graph
 from eqlr_tools.onnx_export.network import Fact
-from eqlr_tools.onnx_export.options import Image, Latent, Options, Precision
-from eqlr_tools.onnx_export.pieces import dense, limited
+from eqlr_tools.onnx_export.options import Options
+from eqlr_tools.onnx_export.pieces import dense, limited, mapped
 from eqlr_tools.scaling import SQRT2
 
 if TYPE_CHECKING:
@@ -32,14 +33,19 @@ if TYPE_CHECKING:
 
 _GROUP = 4
 _DEVIATION_EPS = 1e-8
+_WHOLE_BATCH = 1 << 30
 
 
 @dataclass(frozen=True)
 class StyleGAN2Discriminator:
-    """The discriminator: `parameters` are canonical and effective, `clamp` limits activations, or is None."""
+    """The discriminator: `parameters` are canonical and effective, `clamp` limits activations, or is None.
+
+    `group_size` is how many samples the deviation at its end is taken of, if it has one.
+    """
 
     parameters: Mapping[str, NDArray]
     clamp: float | None = None
+    group_size: int = _GROUP
     mixes_samples = True
 
     @property
@@ -53,22 +59,48 @@ class StyleGAN2Discriminator:
         return {
             "resolution": self.sizes[-1],
             "image channels": self.parameters[top].shape[1],
+            "connections": self.architecture,
             "channels": " ".join(f"{size}:{width}" for size, width in zip(self.sizes[1:], widths, strict=True)),
+            "labels": self.labels,
+            "deviation": self._deviation_fact,
             "clamp": "none" if self.clamp is None else self.clamp,
         }
 
+    @property
+    def architecture(self) -> str:
+        """NVIDIA's word for how the image becomes features."""
+        if f"b{self.sizes[-1]}.skip.weight" in self.parameters:
+            return "resnet"
+        return "skip" if "b4.fromrgb.weight" in self.parameters and len(self.sizes) > 1 else "orig"
+
+    @property
+    def labels(self) -> int:
+        return self.parameters["mapping.label.weight"].shape[1] if "mapping.label.weight" in self.parameters else 0
+
+    @property
+    def deviation_maps(self) -> int:
+        """The channels that the last convolution has more than the blocks give."""
+        last = f"b{self.sizes[1]}.conv1" if len(self.sizes) > 1 else "b4.fromrgb"
+        return int(self.parameters["b4.conv.weight"].shape[1] - len(self.parameters[f"{last}.bias"]))
+
+    @property
+    def _deviation_fact(self) -> str:
+        if not self.deviation_maps:
+            return "none"
+        return "of the whole batch" if self.group_size == _WHOLE_BATCH else f"of groups of {self.group_size}"
+
     def half_weights(self) -> dict[str, NDArray]:
         """The weights of the blocks, by layer."""
-        names = [name.removesuffix(".weight") for name in self.parameters if name.endswith(".weight")]
-        return {name: self.parameters[f"{name}.weight"] for name in names if not name.startswith("b4.")}
+        return half_weights(self.parameters)
 
     def computed(self, part: str, inputs: Mapping[str, NDArray], options: Options) -> dict[str, NDArray]:
-        return {"logits": discriminate(self.parameters, inputs["image"], group_size=_GROUP, clamp=self.clamp)}
+        label = inputs.get("label")
+        image, size = inputs["image"], self.group_size
+        return {"logits": discriminate(self.parameters, image, label=label, group_size=size, clamp=self.clamp)}
 
     def graphs(self, options: Options) -> dict[str, Graph]:
-        """One graph, from `image` to `logits`. Raises UsageError for what only generators have."""
-        if options.split or options.latent is not Latent.z or options.image is not Image.float:
-            raise UsageError("--split, --input and --image are about generators; this network is a discriminator")
+        """One graph, from `image` and perhaps `label` to `logits`. Raises UsageError for what only generators have."""
+        refuse_generator_options(options)
         graph = Graph("discriminator", options.opset)
         _Discriminator(graph, self, options).emit()
         return {"discriminator": graph}
@@ -79,23 +111,21 @@ class _Discriminator:
 
     def __init__(self, graph: Graph, network: StyleGAN2Discriminator, options: Options) -> None:
         self.graph, self.p, self.sizes, self.clamp = graph, network.parameters, network.sizes, network.clamp
-        self.options = options
+        self.network, self.options = network, options
         self.fir = self.p.get("fir", FIR)[::-1, ::-1]
-        size, channels = self.sizes[-1], self.p[f"b{self.sizes[-1]}.fromrgb.weight"].shape[1]
-        self.x = graph.input("image", [BATCH, channels, size, size])
+        size, self.colours = self.sizes[-1], self.p[f"b{self.sizes[-1]}.fromrgb.weight"].shape[1]
+        self.x = self.image = graph.input("image", [BATCH, self.colours, size, size])
+        self.label = graph.input("label", [BATCH, network.labels]) if network.labels else None
         self.half = False
 
     def emit(self) -> None:
         self._conv(f"b{self.sizes[-1]}.fromrgb", gain=SQRT2)
         for size in reversed(self.sizes[1:]):
-            block = f"b{size}"
-            beside = self._skip(f"{block}.skip")
-            self._conv(f"{block}.conv0", gain=SQRT2)
-            self._filter(f"{block}.conv1", pads=2, stride=1)
-            self._conv(f"{block}.conv1", gain=1.0, stride=2, padding=0)
-            self._in_half(False, f"{block}/sum")
-            self.x = self.graph.node("Add", [self.x, beside], f"{block}/sum")
-        self._deviation()
+            self._block(f"b{size}")
+            if self.network.architecture == "skip":
+                self._add_image(f"b{size // 2}.fromrgb")
+        if self.network.deviation_maps:
+            self._deviation(self.network.deviation_maps)
         self._conv("b4.conv", gain=SQRT2)
         flat = self.graph.node("Flatten", [self.x], "b4/flatten", axis=1)
         weight, bias = self.p["b4.fc.weight"] * SQRT2, self.p["b4.fc.bias"] * SQRT2
@@ -103,11 +133,36 @@ class _Discriminator:
         hidden = self.graph.node("LeakyRelu", [hidden], "b4.fc/leaky_relu", alpha=SLOPE)
         out = self.p["b4.out.weight"]
         logits = dense(self.graph, hidden, out, self.p["b4.out.bias"], "b4.out")
-        self.graph.output(logits, "logits", [BATCH, len(out)])
+        if self.label is not None:
+            logits = self._projected(logits, self.label, len(out))
+        self.graph.output(logits, "logits", [BATCH, 1 if self.label is not None else len(out)])
 
-    def _wants_half(self, layer: str) -> bool:
-        half = self.options.precision is not Precision.fp32 and not layer.startswith("b4.")
-        return half and layer not in self.options.keep_fp32
+    def _block(self, block: str) -> None:
+        residual = self.network.architecture == "resnet"
+        beside = self._skip(f"{block}.skip") if residual else ""
+        self._conv(f"{block}.conv0", gain=SQRT2)
+        self._filter(f"{block}.conv1", self.p[f"{block}.conv1.weight"].shape[1], pads=2, stride=1)
+        self._conv(f"{block}.conv1", gain=1.0 if residual else SQRT2, stride=2, padding=0)
+        self._in_half(False, f"{block}/sum")
+        if residual:
+            self.x = self.graph.node("Add", [self.x, beside], f"{block}/sum")
+
+    def _add_image(self, layer: str) -> None:
+        """What the halved image becomes at this size, added to the features."""
+        kept, self.x = self.x, self.image
+        self._filter(layer, self.colours, pads=1, stride=2)
+        self.image = self.x
+        self._conv(layer, gain=SQRT2)
+        self._in_half(False, f"{layer}/sum")
+        self.x = self.graph.node("Add", [kept, self.x], f"{layer}/sum")
+
+    def _projected(self, logits: str, label: str, width: int) -> str:
+        """The product of the outputs and what the label is mapped to, over the root of their number."""
+        graph, p = self.graph, self.p
+        wanted = mapped(graph, p, None, label, mapping_layers(p))
+        product = graph.node("Mul", [logits, wanted], "projection/product")
+        total = graph.reduce("ReduceSum", product, [1], "projection/sum")
+        return graph.node("Mul", [total, graph.constant("projection.scale", width**-0.5)], "projection")
 
     def _in_half(self, half: bool, name: str) -> None:
         if half != self.half:
@@ -116,7 +171,7 @@ class _Discriminator:
 
     def _conv(self, layer: str, *, gain: float, stride: int = 1, padding: int | None = None) -> None:
         """Convolution, activation and clamp; a positive gain behind them is in weight, bias and clamp."""
-        self._in_half(self._wants_half(layer), layer)
+        self._in_half(is_half(layer, self.options), layer)
         weight = self.p[f"{layer}.weight"] * gain
         around = weight.shape[2] // 2 if padding is None else padding
         with self.graph.computing_in(self.options.half_type if self.half else np.float32):
@@ -133,8 +188,8 @@ class _Discriminator:
     def _skip(self, layer: str) -> str:
         """Every other pixel of the filtered image, through a 1x1 convolution; in single precision at its end."""
         kept = (self.x, self.half)
-        self._in_half(self._wants_half(layer), layer)
-        self._filter(layer, pads=1, stride=2)
+        self._in_half(is_half(layer, self.options), layer)
+        self._filter(layer, self.p[f"{layer}.weight"].shape[1], pads=1, stride=2)
         with self.graph.computing_in(self.options.half_type if self.half else np.float32):
             weight = self.graph.constant(f"{layer}.weight", self.p[f"{layer}.weight"] / SQRT2)
             self.x = self._limited(self.graph.node("Conv", [self.x, weight], f"{layer}/conv"), 1 / SQRT2, layer)
@@ -143,8 +198,7 @@ class _Discriminator:
         self.x, self.half = kept
         return beside
 
-    def _filter(self, layer: str, *, pads: int, stride: int) -> None:
-        channels = self.p[f"{layer}.weight"].shape[1]
+    def _filter(self, layer: str, channels: int, *, pads: int, stride: int) -> None:
         with self.graph.computing_in(self.options.half_type if self.half else np.float32):
             kind = self.graph.float_type.name
             kernel = self.graph.constant(f"fir.{channels}.{kind}", np.tile(self.fir, (channels, 1, 1, 1)))
@@ -152,16 +206,17 @@ class _Discriminator:
                 "Conv", [self.x, kernel], f"{layer}/filter", group=channels, pads=[pads] * 4, strides=[stride, stride]
             )
 
-    def _deviation(self) -> None:
-        """One more channel: the mean deviation within groups of up to four samples, n, n + N/4, n + 2N/4, n + 3N/4.
+    def _deviation(self, maps: int) -> None:
+        """Further channels: the mean deviation within groups of up to G samples, n, n + N/G, n + 2N/G ...
 
         The number of samples is free, so the shape of the groups is computed in the graph.
         """
-        graph, channels = self.graph, self.p["b4.conv.weight"].shape[1] - 1
+        graph, channels = self.graph, self.p["b4.conv.weight"].shape[1] - maps
         shape = graph.node("Shape", [self.x], "deviation/shape")
         samples = graph.node("Gather", [shape, self._integers("zero", 0)], "deviation/samples")
-        group = graph.node("Min", [samples, self._integers("group", _GROUP)], "deviation/group")
-        rest = self._integers("deviation.rest", -1, channels, 4, 4)
+        size = self._integers("group", self.network.group_size)
+        group = graph.node("Min", [samples, size], "deviation/group")
+        rest = self._integers("deviation.rest", -1, maps, channels // maps, 4, 4)
         groups = graph.node("Concat", [group, rest], "deviation/groups", axis=0)
         grouped = graph.node("Reshape", [self.x, groups], "deviation/grouped")
         away = graph.node(
@@ -171,9 +226,8 @@ class _Discriminator:
         variance = graph.reduce("ReduceMean", square, [0], "deviation/variance")
         safe = graph.node("Add", [variance, graph.constant("deviation.eps", _DEVIATION_EPS)], "deviation/variance_eps")
         root = graph.node("Sqrt", [safe], "deviation/root")
-        each = graph.reshape(
-            graph.reduce("ReduceMean", root, [2, 3, 4], "deviation/each"), [-1, 1, 1, 1], "deviation/column"
-        )
+        each = graph.reduce("ReduceMean", root, [3, 4, 5], "deviation/each")
+        each = graph.reshape(each, [-1, maps, 1, 1], "deviation/column")
         repeats = graph.node("Concat", [group, self._integers("deviation.map", 1, 4, 4)], "deviation/repeats", axis=0)
         extra = graph.node("Tile", [each, repeats], "deviation/channel")
         self.x = graph.node("Concat", [self.x, extra], "deviation", axis=1)
@@ -183,11 +237,17 @@ class _Discriminator:
 
 
 def made(canonical: CanonicalNetwork, choices: Choices) -> Made:
-    """The discriminator, if it takes no labels."""
+    """The discriminator, its deviation taken of the groups that the file states, or of four samples."""
     parameters = {name: canonical.values(name) for name in canonical.parts}
-    if any(name.startswith("mapping.") for name in parameters):
-        raise UsageError(
-            f"network {canonical.recognition.network.name} is a conditional discriminator, which is not exported",
-            hint="--network NAME takes another network",
-        )
-    return Made(StyleGAN2Discriminator(parameters, limit(canonical, choices)))
+    return Made(StyleGAN2Discriminator(parameters, limit(canonical, choices), _group_size(canonical)))
+
+
+def _group_size(canonical: CanonicalNetwork) -> int:
+    """`group_size` of the module that takes the deviation in NVIDIA's pickles; in TensorFlow's it is an argument."""
+    network = canonical.recognition.network
+    modules = network.module_attributes.items()
+    stated = [module["group_size"] for path, module in modules if path.endswith("mbstd") and "group_size" in module]
+    said = stated[0] if stated else NetworkView(network).said("mbstd_group_size")
+    if stated and said is None:
+        return _WHOLE_BATCH
+    return said if isinstance(said, int) and said > 0 else _GROUP

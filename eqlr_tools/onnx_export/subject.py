@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.errors import AmbiguousError, UsageError
 from eqlr_tools.families.registry import Recognition
-from eqlr_tools.onnx_export import gfpgan, progan, stylegan2, stylegan2_discriminator
+from eqlr_tools.onnx_export import gfpgan, labml_discriminator, progan, stylegan2, stylegan2_discriminator
 from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
-from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network
+from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network, with_mapping
 from eqlr_tools.rewriting.selection import Selection, recognise_all
 
 
@@ -41,6 +41,13 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
     if not known:
         raise _refusal(checkpoint, recognitions)
     recognition, canonical = _chosen(checkpoint, known)
+    if canonical.leftover:
+        raise UsageError(
+            f"{checkpoint.path}: network {recognition.network.name} is a variant of {canonical.family.id} that eqlr "
+            f"cannot export: {canonical.leftover[0]} is no part of the architecture",
+            hint="--model package.module:factory exports any module of yours",
+        )
+    canonical = with_mapping(canonical, [c for _, c in found if c is not None])
     if canonical.naming.role == "discriminator" and len(recognitions) > 1:
         # Somebody who names no network means the generator, and must not get something else instead.
         raise _refusal(checkpoint, [other for other in recognitions if other is not recognition])
@@ -95,6 +102,7 @@ def _refusal(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) -> Usa
 _MAKERS: dict[tuple[str, str], Callable[[CanonicalNetwork, Choices], Made]] = {
     ("stylegan2", "generator"): stylegan2.made,
     ("stylegan2", "discriminator"): stylegan2_discriminator.made,
+    ("labml-stylegan2", "discriminator"): labml_discriminator.made,
     ("gfpgan", "generator"): gfpgan.made,
     ("progan", "generator"): progan.made,
 }

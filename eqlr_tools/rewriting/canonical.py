@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -81,16 +82,37 @@ def canonical_networks(recognition: Recognition) -> list[CanonicalNetwork]:
         if depth is None:
             continue
         reading = _read(recognition, naming, depth, tensors, prefix)
-        leftover = tuple(name for name in recognition.network.tensors if name not in reading.used)
+        leftover = tuple(
+            name
+            for name in recognition.network.tensors
+            if name not in reading.used and not _is_other(naming, name, prefix)
+        )
         multiplier = _mapping_multiplier(recognition, reading.parts)
         parts, copies = reading.parts, tuple(reading.copies)
         found.append(CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, multiplier))
-    return found
+    # A naming that leaves tensors over fits by chance, as a smaller network would; sorting keeps the order otherwise.
+    return sorted(found, key=lambda network: len(network.leftover))
 
 
 def canonical_network(recognition: Recognition) -> CanonicalNetwork | None:
     """The network as canonical parameters of its family's own architecture, or None if it is no whole known one."""
     return next(iter(canonical_networks(recognition)), None)
+
+
+def with_mapping(network: CanonicalNetwork, others: Sequence[CanonicalNetwork]) -> CanonicalNetwork:
+    """A generator that lacks a mapping network, joined with the only one of its family among the others."""
+    if network.naming.role != "generator" or network.depth.mapping_layers:
+        return network
+    found = [other for other in others if other.naming.role == "mapping" and other.family == network.family]
+    if len(found) != 1:
+        return network
+    (mapping,) = found
+    depth = replace(network.depth, mapping_layers=mapping.depth.mapping_layers)
+    return replace(network, parts={**network.parts, **mapping.parts}, depth=depth)
+
+
+def _is_other(naming: Naming, name: str, prefix: str) -> bool:
+    return re.fullmatch(naming.others, name.removeprefix(prefix)) is not None
 
 
 def beside_names(recognition: Recognition, name: str) -> tuple[str, str]:

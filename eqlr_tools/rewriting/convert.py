@@ -193,10 +193,9 @@ def _targets(source: Checkpoint, networks: list[CanonicalNetwork], family: Famil
     found: dict[str, _Target] = {}
     for network in networks:
         name = network.recognition.network.name
-        kind = (network.naming.architecture, network.naming.role)
-        naming = next((n for n in family.namings if (n.architecture, n.role) == kind), None)
+        naming = next((n for n in family.namings if n.same_kind(network.naming)), None)
         if naming is None or naming.reads_only:
-            reason = naming.reads_only if naming else f"eqlr has no names for its {kind[0]} {kind[1]}"
+            reason = naming.reads_only if naming else _difference(network.naming, family)
             raise InexpressibleError(
                 f"{source.path}: network {name} cannot be written as {family.id}: {reason}",
                 hint="--network NAME picks the networks to convert",
@@ -212,6 +211,19 @@ def _targets(source: Checkpoint, networks: list[CanonicalNetwork], family: Famil
             )
         found[name] = where
     return found
+
+
+def _difference(naming: Naming, family: Family) -> str:
+    """Why no naming of the family is for networks like this one."""
+    kind = (naming.architecture, naming.role)
+    near = next((n for n in family.namings if (n.architecture, n.role) == kind), None)
+    if near is None:
+        return f"eqlr has no names for its {kind[0]} {kind[1]}"
+    if naming.structure != near.structure:
+        return f"its structure is {naming.structure or 'the usual one'}, and not {near.structure or 'the usual one'}"
+    differing = [key for key in {**naming.form, **near.form} if naming.form.get(key) != near.form.get(key)]
+    said = ", ".join(f"{key.replace('_', ' ')} {naming.form.get(key, 'as usual')}" for key in differing)
+    return f"its code computes otherwise what no tensor says ({said})"
 
 
 def _write(
