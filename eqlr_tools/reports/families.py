@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from eqlr_tools.families.catalogue import known_families
 from eqlr_tools.families.family import Family
 from eqlr_tools.onnx_export.subject import exported_architectures
 from eqlr_tools.reports.report import Column, Report, Table
@@ -49,7 +50,7 @@ def _entry(family: Family) -> dict[str, object]:
         "upstream": family.upstream,
         "equalized": family.equalized,
         "baked": family.equalized,
-        "converted_from": bool(family.namings),
+        "converted_from": _is_source(family),
         "converted_to": _is_written(family),
         "exported": _exported(family),
         "load_back": family.load_back,
@@ -57,9 +58,15 @@ def _entry(family: Family) -> dict[str, object]:
 
 
 def _directions(family: Family) -> str | None:
-    if not family.namings:
+    if not _is_source(family):
         return None
     return "from, to" if _is_written(family) else "from"
+
+
+def _is_source(family: Family) -> bool:
+    """True if another family writes networks of a kind that this one names."""
+    written = [n for other in known_families() if other is not family for n in other.namings if not n.reads_only]
+    return any(naming.same_kind(other) for naming in family.namings for other in written)
 
 
 def _is_written(family: Family) -> bool:
