@@ -241,13 +241,15 @@ def _structures(
         yield Naming(ARCHITECTURE, role, having(structure), place, ema_place, reads_only=reads_only, structure=said)
 
 
+PLAIN_DISCRIMINATORS = tuple(_structures("discriminator", plain_discriminator, ("discriminator",)))
 PLAIN = (
     *_structures("generator", plain_generator, ("generator",), ("generator_ema",)),
-    *_structures("discriminator", plain_discriminator, ("discriminator",)),
+    *PLAIN_DISCRIMINATORS,
 )
+NVIDIA_DISCRIMINATORS = tuple(_structures("discriminator", ada_discriminator, ("D",)))
 NVIDIA_ADA = (
     *_structures("generator", ada_generator, ("G",), ("G_ema",)),
-    *_structures("discriminator", ada_discriminator, ("D",)),
+    *NVIDIA_DISCRIMINATORS,
 )
 NVIDIA_TF = (
     *_structures("generator", tf_generator, ("G",), ("Gs",), reads_only=_NO_PICKLE),

@@ -15,8 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 
 from eqlr_tools.families.naming import Depth, Naming, Slot
-from eqlr_tools.families.stylegan2_names import NVIDIA_ADA
-from eqlr_tools.families.stylegan2_names import PLAIN as STYLEGAN2_PLAIN
+from eqlr_tools.families.stylegan2_names import NVIDIA_DISCRIMINATORS, PLAIN_DISCRIMINATORS
 from eqlr_tools.networks.stylegan3 import PREFIX, layer_names, output_size
 from eqlr_tools.scaling import Shape
 
@@ -160,9 +159,9 @@ def _generator(
     return Naming(ARCHITECTURE, "generator", slots, *places, reads_only, caution, measured=measured)
 
 
-NVIDIA = (_generator(_nvidia, (("G",), ("G_ema",))), NVIDIA_ADA[1])
+NVIDIA = (_generator(_nvidia, (("G",), ("G_ema",))), *NVIDIA_DISCRIMINATORS)
 XL = (_generator(_xl, (("G",), ("G_ema",)), embedding=True, reads_only="no other project has its class embedding"),)
-PLAIN = (_generator(_same, (("generator",), ("generator_ema",)), keeps_defaults=False), STYLEGAN2_PLAIN[1])
+PLAIN = (_generator(_same, (("generator",), ("generator_ema",)), keeps_defaults=False), *PLAIN_DISCRIMINATORS)
 MMGEN = (
     _generator(
         _mmgen,
