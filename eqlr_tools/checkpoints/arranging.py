@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eqlr_tools.checkpoints.outputs import Output
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
 from eqlr_tools.errors import UnreadableError
 
@@ -109,6 +110,70 @@ def arranged(tensor: Tensor, how: Arrangement) -> Tensor:
         return tensor if shape == tensor.shape else replace(tensor, shape=shape, strides=strides)
     storage = Storage(_ArrangedSource(tensor, how, sizes), 0, tensor.nbytes)
     return replace(tensor, storage=storage, shape=shape, strides=strides, offset=0)
+
+
+def rows(tensor: Tensor, number: int, count: int) -> Tensor:
+    """One of `count` equal parts of a tensor along its first axis. Raises UnreadableError if it has not so many."""
+    length, rest = divmod(tensor.shape[0] if tensor.shape else 0, count)
+    if rest or not length:
+        raise UnreadableError(
+            f"{tensor.storage.source.name}: a tensor of shape {tensor.shape} does not consist of {count} equal parts",
+            hint="the network is a variant that eqlr has no names for",
+        )
+    offset = tensor.offset + number * length * tensor.strides[0]
+    return replace(tensor, shape=(length, *tensor.shape[1:]), offset=offset)
+
+
+def spread(tensor: Tensor, count: int) -> Tensor:
+    """A tensor whose first axis has one entry, as if it had many of them. Raises UnreadableError if it has not one."""
+    if tensor.shape[:1] != (1,):
+        raise UnreadableError(
+            f"{tensor.storage.source.name}: a tensor of shape {tensor.shape} is not one value for all channels",
+            hint="the network is a variant that eqlr has no names for",
+        )
+    return replace(tensor, shape=(count, *tensor.shape[1:]), strides=(0, *tensor.strides[1:]))
+
+
+def joined(outputs: Sequence[Output]) -> Tensor:
+    """What is written of several tensors as one, one after the other along their first axis; made when it is read."""
+    first = outputs[0]
+    shape = (sum(output.shape[0] for output in outputs), *first.shape[1:])
+    nbytes = sum(output.nbytes for output in outputs)
+    if any(output.dtype != first.dtype for output in outputs):
+        raise UnreadableError(
+            f"{first.tensor.storage.source.name}: tensors of different types cannot become one",
+            hint="save all weights in one type first",
+        )
+    return Tensor(Storage(_JoinedSource(outputs), 0, nbytes), first.dtype, shape, contiguous_strides(shape))
+
+
+class _JoinedSource:
+    """The bytes of several outputs behind each other, kept until the last is read."""
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        self._outputs = outputs
+        self._bytes: bytes | None = None
+        self.allowance = outputs[0].tensor.storage.source.allowance
+
+    @property
+    def name(self) -> str:
+        return self._outputs[0].tensor.storage.source.name
+
+    @property
+    def size(self) -> int:
+        return sum(output.nbytes for output in self._outputs)
+
+    def readinto(self, offset: int, buffer: memoryview) -> None:
+        data = self._bytes or b"".join(block.tobytes() for output in self._outputs for block in output.blocks())
+        self._bytes = data
+        buffer[:] = data[offset : offset + len(buffer)]
+        if offset + len(buffer) >= self.size:
+            self._bytes = None
+
+    def read(self, offset: int, length: int) -> bytes:
+        data = bytearray(length)
+        self.readinto(offset, memoryview(data))
+        return bytes(data)
 
 
 class _ArrangedSource:

@@ -36,10 +36,10 @@ def export(
         Resampling | None, typer.Option("--resampling", help="How GFPGAN changes sizes, which no file says.")
     ] = None,
     resolution: Annotated[
-        int | None, typer.Option("--resolution", metavar="N", help="A smaller size of a growing ProGAN.")
+        int | None, typer.Option("--resolution", metavar="N", help="A smaller size of a growing network.")
     ] = None,
     alpha: Annotated[
-        float | None, typer.Option("--alpha", metavar="X", help="How far ProGAN's last size is faded in; 1 is wholly.")
+        float | None, typer.Option("--alpha", metavar="X", help="How far the last size is faded in; 1 is wholly.")
     ] = None,
     latent: Annotated[Latent, typer.Option("--input", help="What the graph starts from; w+ is one w per layer.")] = (
         Latent.z

@@ -10,6 +10,7 @@ under a second name.
 
 from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.progan_names import ALADDIN
+from eqlr_tools.families.stylegan1_ports import ALADDIN as ALADDIN_STYLEGAN
 from eqlr_tools.scaling import SQRT2, dense_fan_in
 
 _RULES = (
@@ -46,4 +47,5 @@ STYLEGAN = Family(
         ),
     ),
     rules=_RULES,
+    namings=ALADDIN_STYLEGAN,
 )

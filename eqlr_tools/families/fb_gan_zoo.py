@@ -10,6 +10,7 @@ lr 0.01, and the noise modulators are plain although they are wrapped too.
 from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.multipliers import inferred_multiplier
 from eqlr_tools.families.rules import switched_off
+from eqlr_tools.families.stylegan1_ports import FB_GAN_ZOO
 from eqlr_tools.scaling import SQRT2, dense_fan_in
 
 FAMILY = Family(
@@ -21,6 +22,7 @@ FAMILY = Family(
     doubt=switched_off("equalizedlR"),
     switch="equalizedlR",
     load_back="construct the network with equalizedlR=False",
+    namings=FB_GAN_ZOO,
     signatures=(
         Signature(r"scaleLayers\.0\.0\.module\.weight", 4, what="a ConstrainedLayer around its `module`"),
         Signature(r"formatLayer\.module\.weight", 2, what="a ConstrainedLayer around its `module`"),

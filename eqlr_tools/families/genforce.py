@@ -16,6 +16,7 @@ import re
 from eqlr_tools.families.family import Family, Rules, Signature, View
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rules import conv, linear, mapping, switched_off
+from eqlr_tools.families.stylegan1_names import GENFORCE as GENFORCE_STYLEGAN
 from eqlr_tools.families.stylegan2_names import GENFORCE
 from eqlr_tools.scaling import SQRT2, transposed_fan_in
 
@@ -112,6 +113,7 @@ STYLEGAN = Family(
         ),
     ),
     rules=_progressive,
+    namings=GENFORCE_STYLEGAN,
     doubt=switched_off("use_wscale"),
     load_back="construct the network with use_wscale=False",
 )

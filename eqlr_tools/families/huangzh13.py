@@ -10,6 +10,7 @@ constant, which a bake need not know.
 from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rules import conv, linear, mapping, switched_off
+from eqlr_tools.families.stylegan1_ports import HUANGZH13
 from eqlr_tools.scaling import SQRT2
 
 _LRMUL = stated_multiplier("mapping_lrmul")
@@ -57,6 +58,7 @@ FAMILY = Family(
         conv(r"(?:.+\.)?(?:from_rgb\.\d+|fromrgb)\.weight", gain=SQRT2),
         conv(r"(?:.+\.)?(?:conv|conv0_up|conv0|conv1|conv1_down)\.weight", gain=SQRT2),
     ),
+    namings=HUANGZH13,
     doubt=_doubt,
     load_back="construct the network with use_wscale=False; the mapping still applies lr, so divide by it",
 )

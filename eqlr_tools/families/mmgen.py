@@ -16,6 +16,7 @@ from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.multipliers import MultiplierRule, stated_multiplier
 from eqlr_tools.families.nvidia_stylegan2 import FULLY_CONNECTED
 from eqlr_tools.families.rosinality_names import MMAGIC
+from eqlr_tools.families.stylegan1_ports import MMGEN
 from eqlr_tools.scaling import SQRT2, second_axis_fan_in
 
 _UPSTREAM = "open-mmlab/mmgeneration"
@@ -115,6 +116,7 @@ STYLEGAN1 = Family(
         _act_linear(r".+"),
         *hooked(r".+", SQRT2),
     ),
+    namings=MMGEN,
     keys_are_proof=True,
     load_back=_LOAD_BACK,
 )

@@ -14,10 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from eqlr_tools.checkpoints.arranging import Arrangement, arrangement, identity
 from eqlr_tools.scaling import Shape
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Role = Literal["generator", "discriminator", "mapping"]
 """A mapping network is one of its own where a project keeps it apart from the generator."""
@@ -48,6 +51,9 @@ class Slot:
     """One tensor. `layout` says how the stored tensor (left) becomes the canonical one (right), see `arranging.py`.
 
     `he` multiplies by 1 / sqrt(in * kernel): for demodulated weights that a family stores and applies unscaled.
+    A stored tensor may hold several canonical ones one after the other: `part` is (number, how many) along its first
+    axis. Or it may hold one of them over and over, as often as the canonical parameter `repeats` is long; or one
+    number for what in the canonical parameter is as many as `spread` is long.
     `optional` tensors may be absent in a file; a default is written for them all the same, unless they `may_lack`.
     `read_only` ones are never written. A tensor `outside` belongs to the network, but lies beside it in the file.
     """
@@ -63,6 +69,9 @@ class Slot:
     may_lack: bool = False
     outside: bool = False
     read_only: bool = False
+    part: tuple[int, int] = (0, 1)
+    repeats: str = ""
+    spread: str = ""
 
     def arrangement(self, rank: int) -> Arrangement:
         """From stored to canonical; `rank` is used where nothing but the name differs."""
@@ -86,6 +95,7 @@ class Naming:
     `measured` tells the depth from names and shapes, where it is more than a resolution.
     `structure` names variants of one architecture with other tensors, between which there is no way.
     `others` is a pattern of names that may stand in the same dict and are no part of this network.
+    `implied` are canonical parameters that such a network has, with these values, where its file does not store them.
     """
 
     architecture: str
@@ -99,11 +109,15 @@ class Naming:
     measured: Callable[[Mapping[str, Shape]], Depth | None] | None = None
     structure: str = ""
     others: str = ""
+    implied: Mapping[str, NDArray] = field(default_factory=dict, compare=False)
 
     def same_kind(self, other: Naming) -> bool:
-        """True if both name the parameters of one and the same function."""
-        mine = (self.architecture, self.role, self.structure, self.form)
-        return mine == (other.architecture, other.role, other.structure, other.form)
+        """True if both name the parameters of one and the same function.
+
+        Forms that are implied as parameters are compared as these are, one by one.
+        """
+        mine = (self.architecture, self.role, self.structure, {} if self.implied else self.form)
+        return mine == (other.architecture, other.role, other.structure, {} if other.implied else other.form)
 
     def fit(self, shapes: Mapping[str, Shape]) -> Depth | None:
         """The deepest network of this kind whose tensors are all among the names; None if there is none."""

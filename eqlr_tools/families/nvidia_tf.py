@@ -10,14 +10,16 @@ Convolutions are stored (k, k, in, out), dense layers (in, out). The fused up-co
     StyleGAN2   gain 1 (sqrt(2) is in the activation); mapping lr 0.01, D's mapping 0.1
 
 Not scaled: constants, noise, LabelConcat. `static_kwargs` of a pickle may state `mapping_lrmul`. The discriminators of
-ProGAN and StyleGAN have the same variables and the same constants; they go by the older one's name.
+ProGAN and StyleGAN have the same variables and the same constants, and only the younger one blurs; its function is
+called `D_basic`. Where no function is named they go by the older one's name.
 """
 
 import math
 
-from eqlr_tools.families.family import Family, Rule, Signature
+from eqlr_tools.families.family import Family, Rule, Signature, View
 from eqlr_tools.families.multipliers import MultiplierRule, stated_multiplier
 from eqlr_tools.families.rules import switched_off
+from eqlr_tools.families.stylegan1_names import NVIDIA_TF as NVIDIA_TF_STYLEGAN
 from eqlr_tools.families.stylegan2_names import NVIDIA_TF
 from eqlr_tools.scaling import SQRT2, FanIn, Shape
 
@@ -62,6 +64,29 @@ def _conv(
     )
 
 
+_DISCRIMINATOR = Signature(
+    r"(?:.+/)?FromRGB_lod\d+/weight",
+    also=(r"(?:.+/)?4x4(?:x4)?/Dense1/weight", r"(?:.+/)?4x4(?:x4)?/Conv/weight"),
+    never=(r"StyleMod/weight",),
+    what="the progressive discriminator",
+)
+_BLURRING_DISCRIMINATOR = "D_basic"
+"""The function that builds StyleGAN's."""
+
+
+def _no_progan(view: View, prefix: str) -> str:
+    if view.said("build_func_name") == _BLURRING_DISCRIMINATOR:
+        return f"its function is {_BLURRING_DISCRIMINATOR}, which is StyleGAN's discriminator"
+    return switched_off("use_wscale")(view, prefix)
+
+
+def _no_stylegan(view: View, prefix: str) -> str:
+    styled = any(name.endswith("/StyleMod/weight") for name in view.shapes)
+    if not styled and view.said("build_func_name") != _BLURRING_DISCRIMINATOR:
+        return f"nothing says that its function is {_BLURRING_DISCRIMINATOR}, StyleGAN's discriminator"
+    return switched_off("use_wscale")(view, prefix)
+
+
 PROGAN = Family(
     id="nvidia-progan-tf",
     title="ProGAN in TensorFlow by NVIDIA (and StyleGAN's discriminator)",
@@ -75,12 +100,7 @@ PROGAN = Family(
             never=(r"mod_weight", r"StyleMod/weight"),
             what="ProGAN's generator",
         ),
-        Signature(
-            r"(?:.+/)?FromRGB_lod\d+/weight",
-            also=(r"(?:.+/)?4x4(?:x4)?/Dense1/weight", r"(?:.+/)?4x4(?:x4)?/Conv/weight"),
-            never=(r"StyleMod/weight",),
-            what="the progressive discriminator",
-        ),
+        _DISCRIMINATOR,
     ),
     rules=(
         _dense(rf"{_RES}/Dense/weight", SQRT2 / 4),
@@ -91,7 +111,7 @@ PROGAN = Family(
         _conv(r"(?:.+/)?FromRGB_lod\d+/weight", SQRT2),
         _conv(r"(?:.+/)?ToRGB_lod\d+/weight"),
     ),
-    doubt=switched_off("use_wscale"),
+    doubt=_no_progan,
     load_back="construct the network with use_wscale=False",
 )
 
@@ -107,7 +127,9 @@ STYLEGAN = Family(
             never=(r"mod_weight",),
             what="AdaIN styles",
         ),
+        _DISCRIMINATOR,
     ),
+    namings=NVIDIA_TF_STYLEGAN,
     rules=(
         _dense(r"(?:.+/)?(?:G_)?mapping/Dense\d+/weight", SQRT2, _LRMUL),
         _dense(r"(?:.+/)?StyleMod/weight"),
@@ -118,7 +140,7 @@ STYLEGAN = Family(
         _conv(rf"{_RES}/Conv\w*/weight", SQRT2),
         _conv(r"(?:.+/)?ToRGB_lod\d+/weight"),
     ),
-    doubt=switched_off("use_wscale"),
+    doubt=_no_stylegan,
     load_back="construct the network with use_wscale=False, and the mapping weights divided by mapping_lrmul",
 )
 

@@ -13,6 +13,7 @@ import math
 from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.kinds import kind_of
 from eqlr_tools.families.layer import Layer
+from eqlr_tools.families.stylegan1_ports import TAE as TAE_NAMES
 from eqlr_tools.scaling import SQRT2, dense_fan_in, transposed_fan_in
 
 _GAINS = (1.0, SQRT2, SQRT2 / 4)
@@ -84,6 +85,7 @@ TAE = Family(
     architecture="stylegan1",
     upstream="t-ae/style-gan-pytorch",
     signatures=(Signature(r".+\.scale", 0, also=(r".+\.weight",), what="a constant stored beside its weight"),),
+    namings=TAE_NAMES,
     keys_are_proof=True,
     doubt=_no_constants,
     extra=_scaled,

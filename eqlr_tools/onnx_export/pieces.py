@@ -127,6 +127,63 @@ def bilinear(graph: Graph, image: str, name: str) -> str:
     return graph.node("Resize", [image, "", scales], name, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
+def nearest_kernel(weight: NDArray) -> NDArray:
+    """Repeating every pixel and then convolving, as the 4x4 kernel (in, out, 4, 4) of one transposed convolution.
+
+    Its stride is 2 and its padding 1: it sums the taps that meet the same pixel.
+    """
+    return _four_shifted(weight[:, :, ::-1, ::-1]).transpose(1, 0, 2, 3)
+
+
+def mean_kernel(weight: NDArray) -> NDArray:
+    """Convolving and then taking the mean of 2x2 pixels, as the kernel of one convolution of stride 2 and padding 1."""
+    return _four_shifted(weight) / 4.0
+
+
+def _four_shifted(weight: NDArray) -> NDArray:
+    kernel = np.zeros((*weight.shape[:2], 4, 4))
+    for row, column in np.ndindex(2, 2):
+        kernel[:, :, row : row + 3, column : column + 3] += weight
+    return kernel
+
+
+def enlarged(graph: Graph, image: str, *, interpolated: bool, name: str) -> str:
+    """Twice the size, interpolated or every pixel repeated."""
+    if interpolated:
+        return bilinear(graph, image, name)
+    scales = graph.constant("nearest.scales", np.array([1.0, 1.0, 2.0, 2.0]), np.float32)
+    how = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+    return graph.node("Resize", [image, "", scales], name, **how)
+
+
+def with_group_deviation(graph: Graph, x: str, channels: int, group_size: int, maps: int = 1) -> str:
+    """Further channels, `maps` of them: the mean deviation within groups of up to G samples, n, n + N/G, n + 2N/G ...
+
+    G is `group_size`. The number of samples is free, so the shape of the groups is computed in the graph.
+    """
+
+    def integers(name: str, *values: int) -> str:
+        return graph.constant(name, np.array(values, dtype=np.int64))
+
+    shape = graph.node("Shape", [x], "deviation/shape")
+    samples = graph.node("Gather", [shape, integers("zero", 0)], "deviation/samples")
+    group = graph.node("Min", [samples, integers("group", group_size)], "deviation/group")
+    rest = integers("deviation.rest", -1, maps, channels // maps, 4, 4)
+    groups = graph.node("Concat", [group, rest], "deviation/groups", axis=0)
+    grouped = graph.node("Reshape", [x, groups], "deviation/grouped")
+    mean = graph.reduce("ReduceMean", grouped, [0], "deviation/mean")
+    away = graph.node("Sub", [grouped, mean], "deviation/away")
+    square = graph.node("Mul", [away, away], "deviation/square")
+    variance = graph.reduce("ReduceMean", square, [0], "deviation/variance")
+    safe = graph.node("Add", [variance, graph.constant("deviation.eps", NORMALISATION_EPS)], "deviation/variance_eps")
+    root = graph.node("Sqrt", [safe], "deviation/root")
+    each = graph.reduce("ReduceMean", root, [3, 4, 5], "deviation/each")
+    each = graph.reshape(each, [-1, maps, 1, 1], "deviation/column")
+    repeats = graph.node("Concat", [group, integers("deviation.map", 1, 4, 4)], "deviation/repeats", axis=0)
+    extra = graph.node("Tile", [each, repeats], "deviation/channel")
+    return graph.node("Concat", [x, extra], "deviation", axis=1)
+
+
 def _phases(fir: NDArray, padding: int) -> NDArray:
     """(4, 1, 3, 3): output pixel 2i + p sees input pixel i - 1 + t through a tap of the flipped filter.
 

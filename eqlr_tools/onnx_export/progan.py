@@ -19,7 +19,7 @@ from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.graph import BATCH, Graph
 from eqlr_tools.onnx_export.network import Fact
 from eqlr_tools.onnx_export.options import Image, Latent, Noise, Options, Precision
-from eqlr_tools.onnx_export.pieces import as_bytes, finish_image, leaky_relu, normalised
+from eqlr_tools.onnx_export.pieces import as_bytes, enlarged, finish_image, leaky_relu, nearest_kernel, normalised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,11 +119,7 @@ class _Emitter:
         return self._product("Conv", x, layer, self.p[f"{layer}.weight"], pads=[padding] * 4)
 
     def _doubled(self, x: str, layer: str) -> str:
-        weight = self.p[f"{layer}.weight"]
-        kernel = np.zeros((*weight.shape[:2], 4, 4))
-        for row, column in np.ndindex(2, 2):
-            kernel[:, :, row : row + 3, column : column + 3] += weight[:, :, ::-1, ::-1]
-        stored = kernel.transpose(1, 0, 2, 3)
+        stored = nearest_kernel(self.p[f"{layer}.weight"])
         return self._product("ConvTranspose", x, layer, stored, pads=[1] * 4, strides=[2, 2])
 
     def _product(self, operator: str, x: str, layer: str, weight: NDArray, **attributes: list[int]) -> str:
@@ -147,15 +143,7 @@ class _Emitter:
         if network.alpha == 1.0 or len(network.sizes) == 1:
             return image
         small = self._conv(before, f"b{network.resolution // 2}.torgb")
-        scales = graph.constant("nearest.scales", np.array([1.0, 1.0, 2.0, 2.0]), np.float32)
-        old = graph.node(
-            "Resize",
-            [small, "", scales],
-            "fade/enlarged",
-            mode="nearest",
-            coordinate_transformation_mode="asymmetric",
-            nearest_mode="floor",
-        )
+        old = enlarged(graph, small, interpolated=False, name="fade/enlarged")
         new = graph.node("Mul", [image, graph.constant("fade.alpha", network.alpha)], "fade/new")
         rest = graph.node("Mul", [old, graph.constant("fade.rest", 1 - network.alpha)], "fade/old")
         return graph.node("Add", [new, rest], "fade")

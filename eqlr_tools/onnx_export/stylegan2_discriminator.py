@@ -23,7 +23,7 @@ from eqlr_tools.onnx_export.discriminating import half_weights, is_half, refuse_
 from eqlr_tools.onnx_export.graph import BATCH, Graph
 from eqlr_tools.onnx_export.network import Fact
 from eqlr_tools.onnx_export.options import Options
-from eqlr_tools.onnx_export.pieces import dense, limited, mapped
+from eqlr_tools.onnx_export.pieces import dense, limited, mapped, with_group_deviation
 from eqlr_tools.scaling import SQRT2
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from eqlr_tools.rewriting.canonical import CanonicalNetwork
 
 _GROUP = 4
-_DEVIATION_EPS = 1e-8
 _WHOLE_BATCH = 1 << 30
 
 
@@ -124,8 +123,10 @@ class _Discriminator:
             self._block(f"b{size}")
             if self.network.architecture == "skip":
                 self._add_image(f"b{size // 2}.fromrgb")
-        if self.network.deviation_maps:
-            self._deviation(self.network.deviation_maps)
+        maps = self.network.deviation_maps
+        if maps:
+            channels = self.p["b4.conv.weight"].shape[1] - maps
+            self.x = with_group_deviation(self.graph, self.x, channels, self.network.group_size, maps)
         self._conv("b4.conv", gain=SQRT2)
         flat = self.graph.node("Flatten", [self.x], "b4/flatten", axis=1)
         weight, bias = self.p["b4.fc.weight"] * SQRT2, self.p["b4.fc.bias"] * SQRT2
@@ -205,35 +206,6 @@ class _Discriminator:
             self.x = self.graph.node(
                 "Conv", [self.x, kernel], f"{layer}/filter", group=channels, pads=[pads] * 4, strides=[stride, stride]
             )
-
-    def _deviation(self, maps: int) -> None:
-        """Further channels: the mean deviation within groups of up to G samples, n, n + N/G, n + 2N/G ...
-
-        The number of samples is free, so the shape of the groups is computed in the graph.
-        """
-        graph, channels = self.graph, self.p["b4.conv.weight"].shape[1] - maps
-        shape = graph.node("Shape", [self.x], "deviation/shape")
-        samples = graph.node("Gather", [shape, self._integers("zero", 0)], "deviation/samples")
-        size = self._integers("group", self.network.group_size)
-        group = graph.node("Min", [samples, size], "deviation/group")
-        rest = self._integers("deviation.rest", -1, maps, channels // maps, 4, 4)
-        groups = graph.node("Concat", [group, rest], "deviation/groups", axis=0)
-        grouped = graph.node("Reshape", [self.x, groups], "deviation/grouped")
-        away = graph.node(
-            "Sub", [grouped, graph.reduce("ReduceMean", grouped, [0], "deviation/mean")], "deviation/away"
-        )
-        square = graph.node("Mul", [away, away], "deviation/square")
-        variance = graph.reduce("ReduceMean", square, [0], "deviation/variance")
-        safe = graph.node("Add", [variance, graph.constant("deviation.eps", _DEVIATION_EPS)], "deviation/variance_eps")
-        root = graph.node("Sqrt", [safe], "deviation/root")
-        each = graph.reduce("ReduceMean", root, [3, 4, 5], "deviation/each")
-        each = graph.reshape(each, [-1, maps, 1, 1], "deviation/column")
-        repeats = graph.node("Concat", [group, self._integers("deviation.map", 1, 4, 4)], "deviation/repeats", axis=0)
-        extra = graph.node("Tile", [each, repeats], "deviation/channel")
-        self.x = graph.node("Concat", [self.x, extra], "deviation", axis=1)
-
-    def _integers(self, name: str, *values: int) -> str:
-        return self.graph.constant(name, np.array(values, dtype=np.int64))
 
 
 def made(canonical: CanonicalNetwork, choices: Choices) -> Made:

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.errors import AmbiguousError, UsageError
 from eqlr_tools.families.registry import Recognition
-from eqlr_tools.onnx_export import gfpgan, labml_discriminator, progan, stylegan2, stylegan2_discriminator
+from eqlr_tools.onnx_export import (
+    gfpgan,
+    labml_discriminator,
+    progan,
+    stylegan1,
+    stylegan1_discriminator,
+    stylegan2,
+    stylegan2_discriminator,
+)
 from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
 from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network, with_mapping
@@ -51,8 +59,10 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
     if canonical.naming.role == "discriminator" and len(recognitions) > 1:
         # Somebody who names no network means the generator, and must not get something else instead.
         raise _refusal(checkpoint, [other for other in recognitions if other is not recognition])
-    if canonical.naming.architecture != "progan" and (choices.resolution or choices.alpha is not None):
-        raise UsageError(f"{checkpoint.path}: --resolution and --alpha are about ProGAN", hint="leave them out")
+    if canonical.naming.architecture not in _GROWING and (choices.resolution or choices.alpha is not None):
+        raise UsageError(
+            f"{checkpoint.path}: --resolution and --alpha are about ProGAN and StyleGAN1", hint="leave them out"
+        )
     made = _MAKERS[canonical.naming.architecture, canonical.naming.role](canonical, choices)
     notes = list(made.notes)
     if len(known) > 1:
@@ -105,4 +115,8 @@ _MAKERS: dict[tuple[str, str], Callable[[CanonicalNetwork, Choices], Made]] = {
     ("labml-stylegan2", "discriminator"): labml_discriminator.made,
     ("gfpgan", "generator"): gfpgan.made,
     ("progan", "generator"): progan.made,
+    ("stylegan1", "generator"): stylegan1.made,
+    ("stylegan1", "discriminator"): stylegan1_discriminator.made,
 }
+_GROWING = ("progan", "stylegan1")
+"""Those whose files hold several sizes."""

@@ -8,19 +8,24 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from eqlr_tools.checkpoints.arranging import arranged
+from eqlr_tools.checkpoints.arranging import arranged, rows, spread
+from eqlr_tools.checkpoints.outputs import constant_tensor
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.families.family import Family
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.naming import Depth, Naming, Slot
 from eqlr_tools.families.registry import Recognition
+from eqlr_tools.networks.stylegan1 import FORM
 
 _AVERAGES = ("ema", "smooth", "avg", "shadow", "running", "average")
 
 
 @dataclass(frozen=True)
 class Part:
-    """One stored tensor and how it becomes a canonical one: arranged, times `scale`, plus `add`."""
+    """One stored tensor, or its share of one, and how it becomes a canonical one: arranged, times `scale`, plus `add`.
+
+    What a naming implies is stored nowhere, and has no stored name.
+    """
 
     slot: Slot
     stored: str
@@ -69,13 +74,15 @@ class _Reading:
 def canonical_networks(recognition: Recognition) -> list[CanonicalNetwork]:
     """The network as canonical parameters of every architecture that its family has names for, if it is a whole one.
 
-    Most families have one; BasicSR's generator can also be seen as one that resamples bilinearly.
+    Most families have one; BasicSR's generator can also be seen as one that resamples bilinearly. Of several that fit,
+    those come first that leave the least over.
     """
     family = recognition.layout
     if family is None:
         return []
     prefix = next(verdict.prefix for verdict in recognition.verdicts if verdict.family == family.id)
     tensors = {name[len(prefix) :]: t for name, t in recognition.network.tensors.items() if name.startswith(prefix)}
+    scales = {name for layer in recognition.equalized for name in layer.scale_tensors}
     found = []
     for naming in family.namings:
         depth = naming.fit({name: tensor.shape for name, tensor in tensors.items()})
@@ -85,7 +92,7 @@ def canonical_networks(recognition: Recognition) -> list[CanonicalNetwork]:
         leftover = tuple(
             name
             for name in recognition.network.tensors
-            if name not in reading.used and not _is_other(naming, name, prefix)
+            if name not in reading.used | scales and not _is_other(naming, name, prefix)
         )
         multiplier = _mapping_multiplier(recognition, reading.parts)
         parts, copies = reading.parts, tuple(reading.copies)
@@ -132,6 +139,7 @@ def _read(
             raw, stored = next((tensor for tensor in beside if tensor is not None), None), slot.stored
         if raw is None:
             continue
+        raw = _share(raw, slot, reading.parts)
         tensor = arranged(raw, slot.arrangement(len(raw.shape)))
         scale = scales.get(stored, 1.0) * slot.factor(tensor.shape)
         part = Part(slot, stored, raw, tensor, scale)
@@ -140,7 +148,22 @@ def _read(
             reading.copies.append(part)
         else:
             reading.parts[slot.canonical] = part
+    dtype = next((part.raw.dtype.name for part in reading.parts.values() if part.raw.dtype.is_float), "F32")
+    for name, values in naming.implied.items():
+        if name not in reading.parts:
+            tensor = constant_tensor(values, "F64" if name.startswith(FORM) else dtype)
+            reading.parts[name] = Part(Slot(name, ""), "", tensor, tensor, 1.0)
     return reading
+
+
+def _share(raw: Tensor, slot: Slot, parts: Mapping[str, Part]) -> Tensor:
+    """What of a stored tensor is the canonical parameter: of one that is repeated, the first."""
+    if slot.spread:
+        return spread(raw, parts[slot.spread].tensor.shape[0])
+    if slot.repeats:
+        return rows(raw, 0, max(raw.shape[0], 1) if raw.shape else 1)
+    number, count = slot.part
+    return raw if count == 1 else rows(raw, number, count)
 
 
 def stored_scales(layers: Sequence[Layer]) -> dict[str, float]:
@@ -153,6 +176,21 @@ def _mapping_multiplier(recognition: Recognition, parts: Mapping[str, Part]) -> 
     """The learning-rate multiplier of the mapping network, if the file or its family says."""
     weights = {part.stored for name, part in parts.items() if name.startswith("mapping.fc")}
     return next((layer.lr_multiplier for layer in recognition.equalized if layer.weight in weights), None)
+
+
+CONSTANT, CONSTANT_BIAS = "synthesis.const", "synthesis.b4.conv0.bias"
+
+
+def with_folded_bias(network: CanonicalNetwork) -> CanonicalNetwork:
+    """The same network with the bias of StyleGAN1's constant added to it, for layouts that have no such bias."""
+    constant, bias = network.parts.get(CONSTANT), network.parts.get(CONSTANT_BIAS)
+    if constant is None or bias is None:
+        return network
+    values = network.values(CONSTANT) + network.values(CONSTANT_BIAS)[:, None, None]
+    tensor = constant_tensor(values, constant.raw.dtype.name)
+    parts = {name: part for name, part in network.parts.items() if name != CONSTANT_BIAS}
+    parts[CONSTANT] = Part(Slot(CONSTANT, constant.stored), constant.stored, tensor, tensor, 1.0)
+    return replace(network, parts=parts)
 
 
 def relaid(part: Part, target: Slot) -> Tensor:

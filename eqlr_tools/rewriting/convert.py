@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from eqlr_tools.checkpoints.arranging import joined, rows
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.outputs import Output
 from eqlr_tools.checkpoints.pickles import StateDict
@@ -24,7 +25,15 @@ from eqlr_tools.families.family import Family, Overrides
 from eqlr_tools.families.naming import Naming, Slot
 from eqlr_tools.families.plain import PLAIN
 from eqlr_tools.families.registry import FAMILIES, Recognition, family_named
-from eqlr_tools.rewriting.canonical import CanonicalNetwork, Part, canonical_networks, relaid, stored_scales
+from eqlr_tools.rewriting.canonical import (
+    CONSTANT_BIAS,
+    CanonicalNetwork,
+    Part,
+    canonical_networks,
+    relaid,
+    stored_scales,
+    with_folded_bias,
+)
 from eqlr_tools.rewriting.defaults import default_parameter, stored_default
 from eqlr_tools.rewriting.edits import Dropped, Edit
 from eqlr_tools.rewriting.limits import refuse_inexpressible
@@ -76,6 +85,7 @@ def plan_convert(
     # The averaged generator first: a tensor that lies beside the networks is foremost its own.
     for network in sorted(networks, key=lambda network: not network.is_average):
         where = targets[network.recognition.network.name]
+        network = _fitted(network, where.naming, notes)
         notes += refuse_inexpressible(source, network, where.naming, family, frozenset(accept))
         _write(tree, origin, network, where, family, selection.overrides, notes)
     notes += dict.fromkeys(where.naming.caution for where in targets.values() if where.naming.caution)
@@ -226,6 +236,15 @@ def _difference(naming: Naming, family: Family) -> str:
     return f"its code computes otherwise what no tensor says ({said})"
 
 
+def _fitted(network: CanonicalNetwork, naming: Naming, notes: list[str]) -> CanonicalNetwork:
+    """The network as the target can hold it, where that needs more than names: a bias that it has no place for."""
+    bias = network.parts.get(CONSTANT_BIAS)
+    if bias is None or any(slot.canonical == CONSTANT_BIAS for slot in naming.slots(network.depth)):
+        return network
+    notes.append(f"network {network.recognition.network.name}: {bias.stored} is added to the constant")
+    return with_folded_bias(network)
+
+
 def _write(
     tree: dict[str, Any],
     origin: dict[int, Edit],
@@ -241,6 +260,7 @@ def _write(
     shapes = {slot.stored: _stored_shape(slot, part, network) for slot, part in parts.items()}
     scales = _target_scales(family, {k: v for k, v in shapes.items() if v is not None}, network, overrides)
     state = _dict_at(tree, where.path)
+    shares: dict[str, list[Edit]] = {}
     for slot, part in parts.items():
         if part is None and shapes[slot.stored] is None:
             continue
@@ -251,7 +271,15 @@ def _write(
             notes.append(f"network {name}: {note}")
         else:
             edit = _carried(name, part, slot, key, scales.get(slot.stored, 1.0))
-        output = Output(edit.tensor, edit.scale)
+        if slot.part[1] > 1 or slot.repeats:
+            edits = shares.setdefault(slot.stored, [])
+            edits += [edit] * (_repetitions(slot, network) if slot.repeats else 1)
+            if len(edits) < slot.part[1]:
+                continue
+            output = Output(joined([Output(each.tensor, each.scale) for each in edits]))
+            edit = replace(edits[0], tensor=output.tensor, relaid=True)
+        else:
+            output = Output(edit.tensor, edit.scale)
         origin[id(output)] = edit
         if not slot.outside:
             state[key] = output
@@ -264,11 +292,12 @@ def _write(
 
 def _carried(name: str, part: Part, slot: Slot, key: str, scale: float) -> Edit:
     tensor = relaid(part, slot)
+    tensor = rows(tensor, 0, tensor.shape[0]) if slot.spread else tensor
     scale *= slot.factor(part.tensor.shape)
     factor, add = part.scale / scale, (part.add - slot.add) / scale
     changed = abs(factor - 1.0) > (_HALF_ULP if tensor.dtype.itemsize <= 4 else 0.0) or add != 0.0
     scaling = Scale(part.scale, scale, add) if changed else None
-    edit = Edit(name, part.stored, key, tensor, scaling)
+    edit = Edit(name, part.stored or None, key, tensor, scaling)
     return replace(edit, relaid=tensor is not part.raw)
 
 
@@ -280,7 +309,13 @@ def _stored_shape(slot: Slot, part: Part | None, network: CanonicalNetwork) -> S
     shape = tuple(values) if part else tuple(values.shape)  # type: ignore[union-attr]
     how = slot.arrangement(len(shape)).inverse
     sizes = how.sizes(shape)
-    return how.shape(sizes) if sizes is not None else shape
+    shape = how.shape(sizes) if sizes is not None else shape
+    count = _repetitions(slot, network) if slot.repeats else slot.part[1]
+    return (count * shape[0], *shape[1:]) if count > 1 else (1, *shape[1:]) if slot.spread else shape
+
+
+def _repetitions(slot: Slot, network: CanonicalNetwork) -> int:
+    return network.parts[slot.repeats].tensor.shape[0]
 
 
 def _target_scales(

@@ -1,9 +1,10 @@
 """Canonical parameters that a family need not store: what their absence means, and what is written for them.
 
-noise_strength, style.bias   absence has a value: no noise is added
+noise_strength, style.bias   absence has a value: no noise is added; nor a bias to StyleGAN1's constant
 fir                          StyleGAN2's [1, 3, 3, 1]
 input.transform, input.grid  StyleGAN3's image as it is, and the pixels that follow from its sizes
 noise, mapping.w_avg         absence leaves them open: noise is drawn at run time, the average was never taken
+torgb, fromrgb               a growing network has them for its smaller sizes; the largest image needs none of these
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from eqlr_tools.checkpoints.arranging import arranged
 from eqlr_tools.checkpoints.outputs import constant_tensor
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.families.naming import Slot
+from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.networks.stylegan2 import FIR
 from eqlr_tools.networks.stylegan3 import stored_grid
-from eqlr_tools.rewriting.canonical import CanonicalNetwork
+from eqlr_tools.rewriting.canonical import CONSTANT, CONSTANT_BIAS, CanonicalNetwork
 from eqlr_tools.rewriting.stylegan3_form import shaped_form
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+GROWTH = (".torgb.weight", ".torgb.bias", ".fromrgb.weight", ".fromrgb.bias")
 
 
 def implied_parameter(name: str, network: CanonicalNetwork) -> NDArray | None:
@@ -34,12 +39,19 @@ def implied_parameter(name: str, network: CanonicalNetwork) -> NDArray | None:
         return stored_grid(shaped_form(network))
     if name.endswith(".noise_strength") or name == "lod":
         return np.zeros(())
+    if name == "mean":
+        return np.full((2, 2), 0.25)
     return FIR if name == "fir" else None
 
 
 def is_open(name: str) -> bool:
     """True if a network computes the same with any value of the parameter, as far as its file says."""
-    return name.endswith(".noise") or name == "mapping.w_avg"
+    return name.endswith(".noise") or name in ("mapping.w_avg", "mapping.truncation") or name.startswith(FORM)
+
+
+def is_of_growth(name: str) -> bool:
+    """True for what a network that has been grown needs only to make its smaller images."""
+    return name.endswith(GROWTH)
 
 
 def default_parameter(slot: Slot, network: CanonicalNetwork) -> NDArray | None:
@@ -53,7 +65,26 @@ def default_parameter(slot: Slot, network: CanonicalNetwork) -> NDArray | None:
     if name == "mapping.w_avg" and network.depth.mapping_layers:
         last = network.parts[f"mapping.fc{network.depth.mapping_layers - 1}.weight"]
         return np.zeros(last.tensor.shape[0])
+    if name == CONSTANT_BIAS:
+        return np.zeros(network.parts[CONSTANT].tensor.shape[0])
+    if is_of_growth(name):
+        return _growth_default(name, network)
     return implied_parameter(name, network)
+
+
+def _growth_default(name: str, network: CanonicalNetwork) -> NDArray | None:
+    """Zeros of the size that a smaller size's torgb or fromrgb has."""
+    block, layer, kind = name.rsplit(".", 2)
+    size = int(block.rpartition("b")[2])
+    like = [part for other, part in network.parts.items() if other.endswith(f".{layer}.weight")]
+    colours = like[0].tensor.shape
+    if layer == "torgb":
+        shape: tuple[int, ...] = (colours[0], network.parts[f"{block}.conv1.bias"].tensor.shape[0], *colours[2:])
+    else:
+        after = f"b{size}.conv0" if size > 4 else "b8.conv1"
+        weight = network.parts[f"{after}.weight"].tensor.shape
+        shape = (weight[0] if size == 4 else weight[1], *colours[1:])
+    return np.zeros(shape if kind == "weight" else shape[:1])
 
 
 def stored_default(slot: Slot, network: CanonicalNetwork) -> tuple[Tensor, str]:
@@ -76,4 +107,12 @@ def _note(name: str) -> str:
         return "the source has no average latent; the target gets zeros, so truncate only after taking the average"
     if name.endswith(".noise"):
         return "the source has no noise images; the target gets images drawn from N(0, 1) with a fixed seed"
+    if name == CONSTANT_BIAS:
+        return "the source's constant has no bias; the target gets zeros"
+    if name == "lod":
+        return "the source has no level of detail; the target gets 0, which is its largest size"
+    if name == "mean":
+        return "the target gets the kernel with which it takes means"
+    if is_of_growth(name):
+        return "the source has no layers for the images of smaller sizes; the target gets zeros there"
     return "the source adds no noise; the target gets noise strengths of 0"

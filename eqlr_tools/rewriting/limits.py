@@ -10,15 +10,19 @@ import numpy as np
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.errors import InexpressibleError, UsageError
 from eqlr_tools.families.family import Family
-from eqlr_tools.families.naming import Naming
+from eqlr_tools.families.naming import Naming, Slot
 from eqlr_tools.networks import stylegan2
+from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
-from eqlr_tools.rewriting.defaults import implied_parameter, is_open
+from eqlr_tools.rewriting.defaults import implied_parameter, is_of_growth, is_open
+from eqlr_tools.rewriting.stylegan1_form import GIVEN_UP, differences, notes
 from eqlr_tools.rewriting.stylegan3_form import unsaid
 
 CLAMP = "conv_clamp"
-ACCEPTABLE = (CLAMP, "noise", "w_avg")
-"""What a user may give up: without these the network still computes its images, or nearly so."""
+SMALLER_SIZES = "smaller_sizes"
+ACCEPTABLE = (CLAMP, "noise", "w_avg", SMALLER_SIZES, *GIVEN_UP)
+"""What a user may give up: without these the network still computes its images, or nearly so, or knows the target's
+code to be changed accordingly."""
 
 _MARGIN = 2.0
 """A clamp counts as idle if one of half its size is."""
@@ -50,7 +54,7 @@ def refuse_inexpressible(
         )
     clamp = None if _clamps_by_itself(network) else _clamp(network)
     if clamp is None:
-        return []
+        return notes(network, naming)
     if CLAMP in accepted:
         return [f"network {name}: {CLAMP} {clamp:g} is given up, as told"]
     if not _clamp_is_idle(network, clamp):
@@ -63,10 +67,14 @@ def refuse_inexpressible(
 
 
 def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
-    places = {slot.canonical for slot in naming.slots(network.depth)}
+    slots = list(naming.slots(network.depth))
+    places = {slot.canonical for slot in slots}
     if _clamps_by_itself(network):
         for what, sentence in unsaid(network):
             yield Loss(sentence, CLAMP if what == "clamp" else "")
+    for name, sentence in differences(network, naming):
+        yield Loss(sentence, name)
+    yield from _uneven(network, slots)
     for copy in network.copies:
         if not np.allclose(copy.tensor.values() * copy.scale, network.values(copy.slot.canonical), atol=1e-6):
             first = network.parts[copy.slot.canonical].stored
@@ -74,19 +82,40 @@ def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
     for name in network.leftover:
         yield Loss(f"{name} belongs to no part of the architecture that it could express")
     for name, part in network.parts.items():
-        if name in places or _is_implied(network, name):
+        if name in places or name.startswith(FORM) or _is_implied(network, name, naming):
             continue
         if name.startswith("mapping.label"):
             yield Loss(f"it is conditional (label embedding {part.stored}), and the target takes no labels")
         if name == "fir":
             yield Loss(f"its filter {part.stored} is not [1, 3, 3, 1], and the target stores none")
+        if name == "blur":
+            yield Loss("it blurs what it doubles, and the target does not, or otherwise")
+        if is_of_growth(name):
+            yield Loss(f"{part.stored} makes images of a smaller size, which the target does not", SMALLER_SIZES)
         kind = name.rpartition(".")[2]
         yield Loss(f"{part.stored} has no place there", kind if is_open(name) else "")
 
 
-def _is_implied(network: CanonicalNetwork, name: str) -> bool:
-    """True if the target means by absence what the source stores."""
-    implied = implied_parameter(name, network)
+def _uneven(network: CanonicalNetwork, slots: list[Slot]) -> Iterator[Loss]:
+    """Tensors that differ from channel to channel where one for all is meant, by the source or by the target."""
+    for part in (*network.parts.values(), *network.copies):
+        if part.slot.repeats:
+            rows = network.recognition.network.tensors[part.stored].values()
+            if not (rows == rows[:1]).all():
+                yield Loss(f"{part.stored} is another filter for every channel, and it has one for all")
+    for slot in slots:
+        if slot.spread and slot.canonical in network.parts:
+            values = network.values(slot.canonical)
+            if not np.allclose(values, values[:1], rtol=1e-6):
+                stored = network.parts[slot.canonical].stored
+                yield Loss(f"{stored} differs from channel to channel, and the target has one number for all")
+
+
+def _is_implied(network: CanonicalNetwork, name: str, naming: Naming) -> bool:
+    """True if the target means by absence what the source stores. What styles a file truncates is for its own code."""
+    if name == "mapping.truncation":
+        return True
+    implied = naming.implied.get(name, implied_parameter(name, network))
     values = network.values(name)
     return implied is not None and values.shape == implied.shape and bool(np.allclose(values, implied, atol=1e-6))
 

@@ -21,8 +21,14 @@ from eqlr_tools.checkpoints.streaming import in_threads
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import NothingMatchedError
 from eqlr_tools.families.registry import Recognition
-from eqlr_tools.rewriting.canonical import CanonicalNetwork, Part, canonical_networks
-from eqlr_tools.rewriting.defaults import implied_parameter, is_open
+from eqlr_tools.rewriting.canonical import (
+    CONSTANT_BIAS,
+    CanonicalNetwork,
+    Part,
+    canonical_networks,
+    with_folded_bias,
+)
+from eqlr_tools.rewriting.defaults import implied_parameter, is_of_growth, is_open
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -181,13 +187,15 @@ def _compare_canonical(
     compare. Tensors that are no canonical parameter have no partner.
     """
     network = left.recognition.network.name
+    if (CONSTANT_BIAS in left.parts) != (CONSTANT_BIAS in right.parts):
+        left, right = with_folded_bias(left), with_folded_bias(right)
     pairs: list[tuple[str, Part | None, Part | None]]
     pairs = [(name, part, right.parts.get(name)) for name, part in left.parts.items()]
     pairs += [(name, left.parts.get(name), part) for name, part in right.parts.items() if name not in left.parts]
     pairs += [(copy.slot.canonical, left.parts.get(copy.slot.canonical), copy) for copy in right.copies]
     pairs += [(copy.slot.canonical, copy, right.parts.get(copy.slot.canonical)) for copy in left.copies]
     for name, mine, theirs in pairs:
-        if (mine is None or theirs is None) and is_open(name):
+        if (mine is None or theirs is None) and (is_open(name) or is_of_growth(name)):
             continue
         a, b = _effective_part(name, mine, left), _effective_part(name, theirs, right)
         if a is None or b is None:

@@ -575,6 +575,24 @@ def interfacegan() -> Built:
     return net
 
 
+def interfacegan_stylegan() -> Built:
+    net = Built()
+    net.linear("mapping.dense0.linear", 16, 16, SQRT2, 0.01, bias="mapping.dense0.wscale.bias")
+    net.put("truncation.w_avg", 16)
+    net.put("synthesis.lod")
+    net.put("synthesis.layer0.first_layer", 1, 12, 4, 4)
+    net.linear("synthesis.layer0.epilogue.style_mod.dense.linear", 16, 24, bias=f"{_MODULATION}.bias")
+    net.conv("synthesis.layer1.conv", 12, 12, 3, SQRT2, bias="synthesis.layer1.epilogue.bias")
+    net.put("synthesis.layer1.epilogue.apply_noise.weight", 12)
+    net.scaled("synthesis.layer10.weight", (3, 3, 12, 8), SQRT2 / math.sqrt(12 * 9))  # fused up-convolution
+    net.put("synthesis.layer10.epilogue.bias", 8)
+    net.conv("synthesis.output0.conv", 12, 3, 1, bias="synthesis.output0.bias")
+    return net
+
+
+_MODULATION = "synthesis.layer0.epilogue.style_mod.dense.wscale"
+
+
 def tae() -> Built:
     net = Built()
     for path, shape, fan in (("conv0", (12, 12, 3, 3), 108), ("up", (12, 8, 4, 4), 192), ("fc", (16, 16), 16)):
@@ -718,6 +736,7 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "stylegan2 tf": ("nvidia-stylegan2-tf", stylegan2_tf, ()),
     "stylegan2 tf discriminator": ("nvidia-stylegan2-tf", stylegan2_tf_discriminator, ()),
     "mmgen stylegan2": ("mmgen-stylegan2", mmgen_stylegan2, ()),
+    "interfacegan stylegan": ("interfacegan-stylegan", interfacegan_stylegan, ()),
     "mmgen stylegan1": ("mmgen-stylegan1", mmgen_stylegan1, ()),
     "mmgen pggan": ("mmgen-pggan", mmgen_pggan, ()),
     "mmgen pggan discriminator": ("mmgen-pggan", mmgen_pggan_discriminator, ()),
