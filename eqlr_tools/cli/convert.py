@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from eqlr_tools.cli import options
-from eqlr_tools.reports.formats import Format
+from eqlr_tools.cli.groups import Reading, Writing, selection_of, with_groups
 
 
 def register(app: typer.Typer) -> None:
@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     )(convert)
 
 
+@with_groups
 def convert(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint of a known architecture.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
@@ -32,18 +33,10 @@ def convert(
         list[str] | None,
         typer.Option("--accept", metavar="NAME", help="What may be lost: conv_clamp, noise or w_avg. Repeatable."),
     ] = None,
-    network: options.Network = None,
-    family: options.Family = None,
-    gain: options.Gain = None,
-    lr_multiplier: options.LrMultiplier = None,
     fan_in: options.FanInOption = None,
-    max_shard_size: options.MaxShardSize = None,
-    format: options.FormatOption = Format.table,
-    output: options.Output = None,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    reading: Reading,
+    writing: Writing,
 ) -> None:
     """Write a checkpoint as another project has it: names, layouts, kernel orientation, constants, averages.
 
@@ -55,15 +48,6 @@ def convert(
     from eqlr_tools.cli.rewrite import carry_out
     from eqlr_tools.rewriting.convert import plan_convert
 
-    chosen = options.selection(network, family, gain, lr_multiplier, fan_in)
+    chosen = selection_of(reading, fan_in=fan_in)
     plan = plan_convert(open_checkpoint(source), locate(target), chosen, to=to, accept=accept or ())
-    carry_out(
-        plan,
-        chosen,
-        dry_run=dry_run,
-        force=force,
-        quiet=quiet,
-        form=format,
-        output=output,
-        max_shard_size=max_shard_size,
-    )
+    carry_out(plan, chosen, writing)

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eqlr_tools.cli import options
 from eqlr_tools.cli.audit import Jobs, audited_networks
-from eqlr_tools.reports.formats import Format
+from eqlr_tools.cli.groups import Layers, Reading, Showing, selection_of, with_groups
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +27,7 @@ def register(app: typer.Typer) -> None:
     )(diff)
 
 
+@with_groups
 def diff(
     paths: Annotated[
         list[str],
@@ -35,18 +35,11 @@ def diff(
             metavar="A B...", help="The earlier checkpoint and the later one, or a run: files, directories, globs."
         ),
     ],
-    network: options.Network = None,
-    family: options.Family = None,
-    gain: options.Gain = None,
-    lr_multiplier: options.LrMultiplier = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
     jobs: Jobs = None,
-    format: options.FormatOption = Format.table,
-    output: options.Output = None,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    reading: Reading,
+    layers: Layers,
+    showing: Showing,
 ) -> None:
     """Show how far every layer moved between two checkpoints, the one that moved farthest first.
 
@@ -59,10 +52,11 @@ def diff(
     from eqlr_tools.reports.diff import diff_report
 
     found = snapshots(paths)
-    check_output(output, found, format, force=force)
-    chosen = options.selection(network, family, gain, lr_multiplier, None, include, exclude)
-    run = followed(found, chosen, jobs=jobs, quiet=quiet)
-    emit(diff_report([str(path) for path in found], run), format, output, force=force)
+    check_output(showing.output, found, showing.format, force=showing.force)
+    chosen = selection_of(reading, layers)
+    run = followed(found, chosen, jobs=jobs, quiet=showing.quiet)
+    report = diff_report([str(path) for path in found], run)
+    emit(report, showing.format, showing.output, force=showing.force)
 
 
 def snapshots(arguments: list[str]) -> list[Path]:

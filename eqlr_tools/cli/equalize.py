@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from eqlr_tools.cli import options
-from eqlr_tools.reports.formats import Format
+from eqlr_tools.cli.groups import Constants, Layers, Optimizers, Writing, selection_of, with_groups
 
 
 def register(app: typer.Typer) -> None:
@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     )(equalize)
 
 
+@with_groups
 def equalize(
     source: Annotated[str, typer.Argument(metavar="SRC", help="A checkpoint with plain layers.")],
     target: Annotated[str, typer.Argument(metavar="DST", help="The new file: .safetensors, .pt or .pth.")],
@@ -27,21 +28,12 @@ def equalize(
     exact: Annotated[
         bool, typer.Option("--exact", help="Round constants to powers of two: baking gives back every bit.")
     ] = False,
-    network: options.Network = None,
-    gain: options.Gain = None,
-    lr_multiplier: options.LrMultiplier = None,
     fan_in: options.FanInOption = None,
-    include: options.Include = None,
-    exclude: options.Exclude = None,
-    keep_trajectory: options.KeepTrajectory = False,
-    drop_optimizer: options.DropOptimizer = False,
-    max_shard_size: options.MaxShardSize = None,
-    format: options.FormatOption = Format.table,
-    output: options.Output = None,
-    force: options.Force = False,
-    dry_run: options.DryRun = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    constants: Constants,
+    layers: Layers,
+    optimizers: Optimizers,
+    writing: Writing,
 ) -> None:
     """Divide plain weights by their He constants and store the constants beside them.
 
@@ -54,16 +46,7 @@ def equalize(
     from eqlr_tools.rewriting.equalize import plan_equalize
     from eqlr_tools.rewriting.optimizer import OptimizerOptions
 
-    chosen = options.selection(network, None, gain, lr_multiplier, fan_in, include, exclude)
-    optimizers = OptimizerOptions(keep_trajectory, drop_optimizer)
-    plan = plan_equalize(open_checkpoint(source), locate(target), chosen, to=to, exact=exact, optimizers=optimizers)
-    carry_out(
-        plan,
-        chosen,
-        dry_run=dry_run,
-        force=force,
-        quiet=quiet,
-        form=format,
-        output=output,
-        max_shard_size=max_shard_size,
-    )
+    chosen = selection_of(constants, layers, fan_in)
+    states = OptimizerOptions(optimizers.keep_trajectory, optimizers.drop_optimizer)
+    plan = plan_equalize(open_checkpoint(source), locate(target), chosen, to=to, exact=exact, optimizers=states)
+    carry_out(plan, chosen, writing)

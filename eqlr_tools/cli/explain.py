@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from eqlr_tools.cli import options
-from eqlr_tools.reports.formats import Format
+from eqlr_tools.cli.groups import Reading, Showing, selection_of, with_groups
 
 
 def register(app: typer.Typer) -> None:
@@ -17,16 +16,12 @@ def register(app: typer.Typer) -> None:
     )(explain)
 
 
+@with_groups
 def explain(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A checkpoint.")],
-    network: options.Network = None,
-    family: options.Family = None,
-    gain: options.Gain = None,
-    lr_multiplier: options.LrMultiplier = None,
-    format: options.FormatOption = Format.table,
-    output: options.Output = None,
-    force: options.Force = False,
-    debug: options.Debug = False,
+    *,
+    reading: Reading,
+    showing: Showing,
 ) -> None:
     """Show what was recognised and why, what was not and why, and every layer's constant with its numbers."""
     from eqlr_tools.checkpoints.opening import open_checkpoint
@@ -35,6 +30,7 @@ def explain(
     from eqlr_tools.rewriting.selection import recognise_all
 
     checkpoint = open_checkpoint(file)
-    check_output(output, checkpoint.files, format, force=force)
-    chosen = options.selection(network, family, gain, lr_multiplier)
-    emit(explain_report(checkpoint, recognise_all(checkpoint, chosen)), format, output, force=force)
+    check_output(showing.output, checkpoint.files, showing.format, force=showing.force)
+    chosen = selection_of(reading)
+    report = explain_report(checkpoint, recognise_all(checkpoint, chosen))
+    emit(report, showing.format, showing.output, force=showing.force)

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from eqlr_tools.cli.options import size_in_bytes
 from eqlr_tools.reports.formats import Format
 
 if TYPE_CHECKING:
+    from eqlr_tools.cli.groups import Writing
     from eqlr_tools.rewriting.plan import Plan
     from eqlr_tools.rewriting.selection import Selection
 
 
-def carry_out(
-    plan: Plan,
-    chosen: Selection,
-    *,
-    dry_run: bool,
-    force: bool,
-    quiet: bool,
-    form: Format,
-    output: Path | None,
-    max_shard_size: str | None = None,
-) -> None:
+def carry_out(plan: Plan, chosen: Selection, writing: Writing) -> None:
     """Run the plan unless it is a dry run, and show it."""
     from eqlr_tools.checkpoints.remote import is_remote
     from eqlr_tools.cli.sink import check_output, emit, progress
@@ -32,18 +22,19 @@ def carry_out(
     from eqlr_tools.rewriting.run import check_targets, planned_bytes
     from eqlr_tools.rewriting.upload import check_remote_target, run_anywhere
 
-    plan = in_shards(plan, size_in_bytes(max_shard_size))
-    check_output(output, (*plan.source.files, plan.target), form, force=force)
+    force, form = writing.force, writing.format
+    plan = in_shards(plan, size_in_bytes(writing.max_shard_size))
+    check_output(writing.output, (*plan.source.files, plan.target), form, force=force)
     verification = None
-    if dry_run:
+    if writing.dry_run:
         if is_remote(plan.target):
             check_remote_target(plan.target, force)
         else:
             check_targets(plan, force)
     else:
-        with progress(plan.operation, planned_bytes(plan), quiet=quiet) as advance:
+        with progress(plan.operation, planned_bytes(plan), quiet=writing.quiet) as advance:
             verification = run_anywhere(plan, chosen, force=force, progress=advance).verification
     report = plan_report(plan, verification)
-    if quiet and form is Format.table:
+    if writing.quiet and form is Format.table:
         return
-    emit(report, form, output, force=force)
+    emit(report, form, writing.output, force=force)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from eqlr_tools.cli import options
-from eqlr_tools.reports.formats import Format
+from eqlr_tools.cli.groups import Reading, Showing, selection_of, with_groups
 
 
 def register(app: typer.Typer) -> None:
@@ -17,19 +17,14 @@ def register(app: typer.Typer) -> None:
     )(verify)
 
 
+@with_groups
 def verify(
     first: Annotated[str, typer.Argument(metavar="A", help="A checkpoint.")],
     second: Annotated[str, typer.Argument(metavar="B", help="Another one.")],
-    network: options.Network = None,
-    family: options.Family = None,
-    gain: options.Gain = None,
-    lr_multiplier: options.LrMultiplier = None,
     max_ulp: Annotated[int, typer.Option("--max-ulp", min=0, help="Largest difference allowed.")] = 2,
-    format: options.FormatOption = Format.table,
-    output: options.Output = None,
-    force: options.Force = False,
-    quiet: options.Quiet = False,
-    debug: options.Debug = False,
+    *,
+    reading: Reading,
+    showing: Showing,
 ) -> int:
     """Compare the effective weights of two checkpoints, in units in the last place.
 
@@ -43,15 +38,17 @@ def verify(
     from eqlr_tools.rewriting.verify import verify as compare
 
     a, b = open_checkpoint(first), open_checkpoint(second)
-    check_output(output, (*a.files, *b.files), format, force=force)
+    check_output(showing.output, (*a.files, *b.files), showing.format, force=showing.force)
     names = [{net.name for net in checkpoint.networks} for checkpoint in (a, b)]
-    ours = [name for name in network or [] if name in names[0] or name not in names[1]]
-    theirs = [name for name in network or [] if name in names[1]]
-    left = recognise_all(a, options.selection(ours, family, gain, lr_multiplier))
+    ours = [name for name in reading.network or [] if name in names[0] or name not in names[1]]
+    theirs = [name for name in reading.network or [] if name in names[1]]
+    left = recognise_all(a, selection_of(replace(reading, network=ours)))
     right = recognise_all(b, Selection(networks=tuple(theirs)))
     refuse_undecided(a, left)
     refuse_undecided(b, right)
-    with progress("verify", sum(t.nbytes for r in left for t in r.network.tensors.values()), quiet=quiet) as advance:
+    with progress(
+        "verify", sum(t.nbytes for r in left for t in r.network.tensors.values()), quiet=showing.quiet
+    ) as advance:
         result = compare(left, right, tolerance_ulp=max_ulp, progress=advance)
-    emit(verify_report(a.path, b.path, result), format, output, force=force)
+    emit(verify_report(a.path, b.path, result), showing.format, showing.output, force=showing.force)
     return 0 if result.passed else 1
