@@ -47,7 +47,7 @@ class Dense(nn.Module):
 class Mapping(nn.Module):
     def __init__(self, z: int, labels: int, w: int, layers: int = 2) -> None:
         super().__init__()
-        self.layers = layers
+        self.layers, self.psi = layers, 1.0
         if labels:
             self.embed = Dense(labels, w)
         for i in range(layers):
@@ -60,7 +60,7 @@ class Mapping(nn.Module):
         x = torch.cat([part * (part.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt() for part in parts], dim=1)
         for i in range(self.layers):
             x = lrelu(getattr(self, f"fc{i}")(x))
-        return x
+        return x if self.psi == 1.0 else self.w_avg + self.psi * (x - self.w_avg)
 
 
 class Styled(nn.Module):
@@ -122,7 +122,7 @@ class Conv(nn.Module):
 class Generator(nn.Module):
     def __init__(self, widths: dict[int, int], structure: str, *, labels: int = 0, channels: int = 3) -> None:
         super().__init__()
-        self.widths, self.structure, self.clamp = widths, structure, None
+        self.widths, self.structure, self.clamp, self.image_pad = widths, structure, None, (2, 1)
         z, w = 10, 12
         self.mapping = Mapping(z, labels, w)
         self.synthesis = nn.Module()
@@ -154,7 +154,7 @@ class Generator(nn.Module):
             x = block.conv0(x, w, 1.0, self.clamp) if size > 4 else x
             x = block.conv1(x, w, gain, self.clamp)
             x = x if beside is None else limit(beside * gain, self.clamp, gain) + x
-            image = None if image is None else fir(image, up=2, pad=(2, 1), gain=4.0)
+            image = None if image is None else fir(image, up=2, pad=self.image_pad, gain=4.0)
             if hasattr(block, "torgb"):
                 colour = block.torgb(x, w, self.clamp)
                 image = colour if image is None else image + colour

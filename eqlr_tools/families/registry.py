@@ -35,7 +35,7 @@ class Recognition:
 
     `layout` is the family whose names the network has; `family` is what its weights are: the same, or `plain` if
     the layout is one of plain weights, or the weights were baked, or `undecided` while a `question` is open.
-    `beside` are loose tensors next to the networks.
+    `beside` are single tensors next to the networks.
     """
 
     network: Network
@@ -70,7 +70,14 @@ def recognise(
     UsageError if the named one does not fit.
     """
     found = _recognise(checkpoint, network, family, overrides or Overrides())
-    return replace(found, beside={str(path[0]): tensor for path, tensor in checkpoint.loose.items() if len(path) == 1})
+    return replace(found, beside=_beside(checkpoint))
+
+
+def _beside(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """Single tensors next to the networks; a dict that holds but one, an average w, passes for a network."""
+    alone = [network.tensors for network in checkpoint.networks if len(network.tensors) == 1]
+    loose = {str(path[0]): tensor for path, tensor in checkpoint.loose.items() if len(path) == 1}
+    return {name: tensor for tensors in alone for name, tensor in tensors.items()} | loose
 
 
 def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, overrides: Overrides) -> Recognition:

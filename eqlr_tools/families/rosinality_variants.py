@@ -11,6 +11,7 @@ them with plain ones. Per layer, never blanket:
 
 from eqlr_tools.families.family import Family, Rules, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
+from eqlr_tools.families.rewrites_names import PSP as PSP_NAMES
 from eqlr_tools.families.rosinality_stylegan2 import BASE, GENERATOR_RULES
 from eqlr_tools.families.rules import conv, linear, mapping, modulated
 
@@ -36,6 +37,7 @@ PSP = Family(
         ),
     ),
     rules=(linear(r"encoder\.(?:styles\.\d+\.)?linear\.weight"), *_under(r"decoder\.")),
+    namings=PSP_NAMES,
     over=(BASE,),
 )
 

@@ -7,6 +7,7 @@ adriansahlman/stylegan2_pytorch            `X.layer.weight` inside a wrapper tha
 
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
+from eqlr_tools.families.rewrites_names import ADRIANSAHLMAN as ADRIANSAHLMAN_NAMES
 from eqlr_tools.families.rules import conv, linear, mapping, modulated
 
 PPEETTEERRS = Family(
@@ -73,4 +74,5 @@ ADRIANSAHLMAN = Family(
         conv(r"(?P<layer>(?P<outer>.+?)\.layer(?:\.layer)?)\.weight", bias="{outer}.bias"),
         conv(r".+\.projection\w*(?:\.\d+)?\.weight"),
     ),
+    namings=ADRIANSAHLMAN_NAMES,
 )

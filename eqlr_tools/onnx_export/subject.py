@@ -68,6 +68,9 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
     if len(known) > 1:
         others = ", ".join(r.network.name for r, _ in known if r is not recognition)
         notes.insert(0, f"network {recognition.network.name} is exported; --network NAME takes another of {others}")
+    if canonical.others:
+        heads = ", ".join(sorted({f"{name.partition('.')[0]}.*" for name in canonical.others}))
+        notes.append(f"{heads} are no part of the {canonical.naming.role}, and are not exported")
     if recognition.doubt:
         notes.append(recognition.note)
     family = recognition.layout.id if recognition.layout else recognition.family

@@ -40,7 +40,8 @@ class Part:
 
 @dataclass(frozen=True)
 class CanonicalNetwork:
-    """`parts` by canonical name. `copies` are further tensors that hold what a part holds (filters, mostly)."""
+    """`parts` by canonical name. `copies` are further tensors that hold what a part holds (filters, mostly),
+    `leftover` ones that the naming does not know, `others` those of which it knows that they are not the network's."""
 
     recognition: Recognition
     family: Family
@@ -49,6 +50,7 @@ class CanonicalNetwork:
     parts: Mapping[str, Part]
     copies: tuple[Part, ...] = ()
     leftover: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
     lr_multiplier: float | None = None
 
     @property
@@ -89,14 +91,13 @@ def canonical_networks(recognition: Recognition) -> list[CanonicalNetwork]:
         if depth is None:
             continue
         reading = _read(recognition, naming, depth, tensors, prefix)
-        leftover = tuple(
-            name
-            for name in recognition.network.tensors
-            if name not in reading.used | scales and not _is_other(naming, name, prefix)
-        )
+        unused = [name for name in recognition.network.tensors if name not in reading.used | scales]
+        others = tuple(name for name in unused if _is_other(naming, name, prefix))
+        leftover = tuple(name for name in unused if name not in others)
         multiplier = _mapping_multiplier(recognition, reading.parts)
         parts, copies = reading.parts, tuple(reading.copies)
-        found.append(CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, multiplier))
+        network = CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, others, multiplier)
+        found.append(network)
     # A naming that leaves tensors over fits by chance, as a smaller network would; sorting keeps the order otherwise.
     return sorted(found, key=lambda network: len(network.leftover))
 
@@ -140,6 +141,8 @@ def _read(
         if raw is None:
             continue
         raw = _share(raw, slot, reading.parts)
+        if raw is None:
+            continue
         tensor = arranged(raw, slot.arrangement(len(raw.shape)))
         scale = scales.get(stored, 1.0) * slot.factor(tensor.shape)
         part = Part(slot, stored, raw, tensor, scale)
@@ -156,14 +159,24 @@ def _read(
     return reading
 
 
-def _share(raw: Tensor, slot: Slot, parts: Mapping[str, Part]) -> Tensor:
+def _share(raw: Tensor, slot: Slot, parts: Mapping[str, Part]) -> Tensor | None:
     """What of a stored tensor is the canonical parameter: of one that is repeated, the first."""
+    if slot.outside:
+        return _one_of_many(raw)
     if slot.spread:
         return spread(raw, parts[slot.spread].tensor.shape[0])
     if slot.repeats:
         return rows(raw, 0, max(raw.shape[0], 1) if raw.shape else 1)
     number, count = slot.part
     return raw if count == 1 else rows(raw, number, count)
+
+
+def _one_of_many(average: Tensor) -> Tensor | None:
+    """An average w; encoders keep it repeated for every layer, (places, w). None if the rows differ."""
+    if len(average.shape) != 2:
+        return average
+    rows = average.values()
+    return replace(average, shape=average.shape[1:], strides=average.strides[1:]) if (rows == rows[0]).all() else None
 
 
 def stored_scales(layers: Sequence[Layer]) -> dict[str, float]:

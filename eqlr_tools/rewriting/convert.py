@@ -89,7 +89,7 @@ def plan_convert(
         notes += refuse_inexpressible(source, network, where.naming, family, frozenset(accept))
         _write(tree, origin, network, where, family, selection.overrides, notes)
     notes += dict.fromkeys(where.naming.caution for where in targets.values() if where.naming.caution)
-    dropped = [*_left_out(source, selection, others), *_rest(source, tree)]
+    dropped = [*_left_out(source, selection, others), *_beside(networks), *_rest(source, tree)]
     notes += [f"{drop.tensor or f'network {drop.network}'} is left out: {drop.reason}" for drop in dropped]
     places = {name: (where.path, where.prefix) for name, where in targets.items()}
     paths = {where.path for where in targets.values()}
@@ -368,6 +368,14 @@ def _left_out(source: Checkpoint, selection: Selection, others: list[Recognition
         for network in source.networks:
             if network.name not in selection.networks:
                 yield Dropped(network.name, "", "not selected")
+
+
+def _beside(networks: list[CanonicalNetwork]) -> Iterator[Dropped]:
+    """What stands in one dict with a network and is none of it: an encoder."""
+    for network in networks:
+        name, heads = network.recognition.network.name, {other.partition(".")[0] for other in network.others}
+        for head in sorted(heads):
+            yield Dropped(name, f"{head}.*", "it is no part of the generator, and the target has no place for it")
 
 
 def _rest(source: Checkpoint, tree: Mapping[str, Any]) -> Iterator[Dropped]:
