@@ -5,14 +5,13 @@ histogram of the top 16 bits is taken, which places every value in its binade; w
 (`layouts.Cuts`) is counted at full resolution; extremes and power sums come from the values themselves. Integers,
 booleans and complex magnitudes are counted as float64.
 
-Power sums are float64: numpy's dot products of `ROW` elements each, added up row by row, and from then on exact
-fractions. So counts of the same parts add up to the same result in any order and grouping. Cutting a tensor elsewhere
-changes the rounding inside the rows: sums then agree to about 1e-12 of the sum of magnitudes, everything else is equal.
+Everything but the power sums is the same however a tensor is cut into parts; `power_sums` says what is true of those.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache, cached_property
@@ -25,22 +24,18 @@ from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
 from eqlr_tools.ranges.fast import Kernels, value_of_key
 from eqlr_tools.ranges.layouts import F32, F64, Cuts, Layout, cuts_for
+from eqlr_tools.ranges.power_sums import BLOCK_ELEMENTS, PowerSums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BLOCK_ELEMENTS = 1 << 17
-"""Enough to spread the cost of the calls, few enough for the float32 block to stay in the L2 cache."""
-
-ROW = 1 << 13
-"""Elements of one dot product: below the length from which BLAS would start threads."""
-
-_PLAIN_EXPONENTS = (-200, 200)
-"""float64 blocks whose largest value lies outside are scaled by a power of two before squaring."""
-
-_FEW_BINS = 3
+_FEW = 1 << 12
+"""Up to here sorting is faster than a table of all bins."""
 
 _INFINITY = float("inf")
+
+_Filled = tuple["NDArray[Any]", "NDArray[np.int64]"]
+"""Patterns that occur, ascending, and how often."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +43,9 @@ class Counts:
     """What is known of some values of one dtype. `+` joins the counts of two parts of a tensor.
 
     `minimum`, `maximum` and `power_sums` (of x, x², x³, x⁴) are over finite values, `smallest` is the least non-zero
-    magnitude. `histogram` counts patterns of an 8- or 16-bit float, and top halves of anything wider. `watched` counts
-    between the edges of `cuts`. `channel_maxima` are patterns of the largest finite magnitude of each output channel.
+    magnitude. `bins` are the patterns of an 8- or 16-bit float that occur, or the top halves of anything wider, and
+    `times` says how often. `watched` counts between the edges of `cuts`. `channel_maxima` are patterns of the largest
+    finite magnitude of each output channel.
     """
 
     dtype: str
@@ -59,7 +55,8 @@ class Counts:
     maximum: float
     smallest: float
     power_sums: tuple[Fraction, Fraction, Fraction, Fraction]
-    histogram: NDArray[np.int64]
+    bins: NDArray[np.intp]
+    times: NDArray[np.int64]
     watched: NDArray[np.int64]
     channel_maxima: NDArray[Any]
     cuts: Cuts | None
@@ -76,7 +73,7 @@ class Counts:
             max(self.maximum, other.maximum),
             min(self.smallest, other.smallest),
             (a[0] + b[0], a[1] + b[1], a[2] + b[2], a[3] + b[3]),
-            self.histogram + other.histogram,
+            *joined([(self.bins, self.times), (other.bins, other.times)]),
             self.watched + other.watched,
             np.maximum(self.channel_maxima, other.channel_maxima),
             self.cuts,
@@ -90,22 +87,44 @@ class Counts:
     @cached_property
     def infinities(self) -> int:
         if self.cuts is None:
-            return int(self.histogram[np.isinf(pattern_values(self.dtype))].sum())
-        top = self.layout.infinity >> self.layout.shift
-        beyond = int(self.histogram[top:0x8000].sum() + self.histogram[0x8000 + top :].sum())
-        return beyond - self.nans
+            return int(self.times[np.isinf(pattern_values(self.dtype)[self.bins])].sum())
+        return int(self.times[(self.bins & 0x7FFF) >= self._first_beyond].sum()) - self.nans
+
+    @property
+    def _first_beyond(self) -> int:
+        return self.layout.infinity >> self.layout.shift
 
     @property
     def finite(self) -> int:
         return self.count - self.nans - self.infinities
 
     @cached_property
+    def magnitudes(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
+        """The bins of a wide type's finite values without their sign, ascending, and the cumulative counts."""
+        finite = (self.bins & 0x7FFF) < self._first_beyond
+        places = self.bins[finite] & 0x7FFF
+        order = np.argsort(places, kind="stable")
+        return places[order], np.cumsum(self.times[finite][order])
+
+    @cached_property
     def ascending(self) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
         """The filled bins of a wide type's finite values, from the most negative up, and the cumulative counts."""
-        top = self.layout.infinity >> self.layout.shift
-        order = np.concatenate([np.arange(0x8000 + top - 1, 0x7FFF, -1), np.arange(top)])
-        filled = order[self.histogram[order] > 0]
-        return filled, np.cumsum(self.histogram[filled])
+        finite = (self.bins & 0x7FFF) < self._first_beyond
+        bins, times = self.bins[finite], self.times[finite]
+        positive = int(np.searchsorted(bins, 0x8000))
+        order = np.concatenate([np.arange(len(bins) - 1, positive - 1, -1), np.arange(positive)])
+        return bins[order], np.cumsum(times[order])
+
+
+def joined(parts: list[_Filled]) -> _Filled:
+    """What occurs in any of the parts, and how often in all."""
+    if len(parts) == 1:
+        return parts[0][0].astype(np.intp), parts[0][1].astype(np.int64)
+    table = np.zeros(1 << 16, dtype=np.int64)
+    for bins, times in parts:
+        table[bins] += times
+    filled = np.flatnonzero(table)
+    return filled, table[filled]
 
 
 @cache
@@ -146,6 +165,53 @@ def counter_for(
     return WideCounter(dtype, scale, channels, kernels)
 
 
+class _Histogram:
+    """Counts of patterns: a table of all of them or, of few values, a list of those that occur."""
+
+    def __init__(self, size: int = 1 << 16) -> None:
+        self._size = size
+        self._few: list[_Filled] = []
+        self._table: NDArray[np.int64] | None = None
+
+    @property
+    def table(self) -> NDArray[np.int64]:
+        if self._table is None:
+            self._table = np.zeros(self._size, dtype=np.int64)
+        return self._table
+
+    def add_few(self, patterns: NDArray[Any]) -> NDArray[Any]:
+        """Count at most `_FEW` patterns and return those that occur."""
+        bins, times = np.unique(patterns, return_counts=True)
+        self._few.append((bins, times))
+        return bins
+
+    def add(self, patterns: NDArray[np.intp]) -> NDArray[np.int64]:
+        """Count a block and return its own table."""
+        block = np.bincount(patterns, minlength=self._size)
+        table = self.table
+        np.add(table, block, out=table)
+        return block
+
+    def filled(self) -> _Filled:
+        """The patterns that occur, ascending, and how often."""
+        parts = self._few
+        if self._table is not None:
+            bins = np.flatnonzero(self._table)
+            parts = [*parts, (bins, self._table[bins])]
+        return joined(parts)
+
+
+class _Scratch(threading.local):
+    """Working memory of a thread, for whatever it counts one after the other."""
+
+    def __init__(self) -> None:
+        self.places = np.empty(BLOCK_ELEMENTS, dtype=np.intp)
+        self.patterns = {kind: np.empty(BLOCK_ELEMENTS, dtype=kind) for kind in (np.uint32, np.uint64)}
+
+
+_scratch = _Scratch()
+
+
 class NarrowCounter:
     """Counts 8- and 16-bit floats: one histogram."""
 
@@ -153,39 +219,55 @@ class NarrowCounter:
         self._dtype = dtype
         self._kernels = kernels
         self._channels = channels
-        self._histogram = np.zeros(1 << 8 * dtype.itemsize, dtype=np.int64)
-        self._magnitudes, self._finite = _narrow_magnitudes(dtype.name)
+        self._histogram = _Histogram(1 << 8 * dtype.itemsize)
+        self._magnitudes, self._finite, self._beyond = _narrow_magnitudes(dtype.name)
         self._maxima = np.zeros(channels.count, dtype=dtype.bits_dtype)
-        self._ordered = dtype.name in ("F16", "BF16", "F8_E4M3", "F8_E5M2")
 
     def add(self, bits: NDArray[Any], first: int) -> None:
-        unusual = self._histogram[~self._finite].sum()
-        if self._kernels:
-            self._kernels.count_patterns(bits, self._histogram)
-        else:
-            self._histogram += np.bincount(bits, minlength=len(self._histogram))
-        if self._ordered and self._histogram[~self._finite].sum() == unusual:
+        for start in range(0, bits.size, BLOCK_ELEMENTS):
+            self._add_block(bits[start : start + BLOCK_ELEMENTS], first + start)
+
+    def _add_block(self, bits: NDArray[Any], first: int) -> None:
+        if self._all_finite(bits):
             magnitudes = bits & bits.dtype.type((1 << (8 * bits.itemsize - 1)) - 1)
         else:
             magnitudes = np.take(self._magnitudes, bits)
         self._channels.add_maxima(self._maxima, magnitudes, first)
 
+    def _all_finite(self, bits: NDArray[Any]) -> bool:
+        """Count a block, and say whether its magnitudes are simply all bits but the sign."""
+        if bits.size <= _FEW:
+            bins = self._histogram.add_few(bits)
+            return self._beyond is not None and bool(self._finite[bins].all())
+        if self._kernels:
+            table = self._histogram.table
+            before = [int(table[part].sum()) for part in self._beyond or ()]
+            self._kernels.count_patterns(bits, table)
+            return self._beyond is not None and before == [int(table[part].sum()) for part in self._beyond]
+        places = _scratch.places[: bits.size]
+        np.copyto(places, bits)
+        block = self._histogram.add(places)
+        return self._beyond is not None and not any(block[part].any() for part in self._beyond)
+
     def counts(self) -> Counts:
-        seen = (self._histogram > 0) & self._finite
-        numbers = pattern_values(self._dtype.name)[seen].astype(np.float64)
-        times = self._histogram[seen].astype(np.float64)
+        bins, times = self._histogram.filled()
+        values = pattern_values(self._dtype.name)[bins]
+        seen = np.isfinite(values)
+        numbers = values[seen].astype(np.float64)
+        weights = times[seen].astype(np.float64)
         nonzero = np.abs(numbers[numbers != 0])
-        sums = [Fraction(math.fsum(numbers**power * times)) for power in (1, 2, 3, 4)]
+        sums = [Fraction(math.fsum(numbers**power * weights)) for power in (1, 2, 3, 4)]
         widened = np.abs(pattern_values(self._dtype.name)[self._maxima]).view(np.uint32)
         return Counts(
             self._dtype.name,
-            int(self._histogram.sum()),
-            int(self._histogram[np.isnan(pattern_values(self._dtype.name))].sum()),
+            int(times.sum()),
+            int(times[np.isnan(values)].sum()),
             float(numbers.min(initial=_INFINITY)),
             float(numbers.max(initial=-_INFINITY)),
             float(nonzero.min(initial=_INFINITY)),
             (sums[0], sums[1], sums[2], sums[3]),
-            self._histogram,
+            bins,
+            times,
             np.zeros(0, dtype=np.int64),
             widened,
             None,
@@ -193,14 +275,21 @@ class NarrowCounter:
 
 
 @cache
-def _narrow_magnitudes(dtype_name: str) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """For every pattern the pattern of its magnitude (0 if it is no finite number), and whether it is finite."""
+def _narrow_magnitudes(dtype_name: str) -> tuple[NDArray[Any], NDArray[np.bool_], tuple[slice, slice] | None]:
+    """For every pattern the pattern of its magnitude (0 if it is no finite number), and whether it is finite.
+
+    Where the largest magnitudes are the ones that are not finite, also where those stand, of either sign.
+    """
     values = pattern_values(dtype_name)
     finite = np.isfinite(values)
     patterns = np.arange(len(values), dtype=BY_NAME[dtype_name].bits_dtype)
+    half = len(values) // 2
     signed = bool((values[finite] < 0).any())
-    magnitudes = patterns & patterns.dtype.type(len(values) // 2 - 1) if signed else patterns
-    return np.where(finite, magnitudes, magnitudes.dtype.type(0)), finite
+    magnitudes = patterns & patterns.dtype.type(half - 1) if signed else patterns
+    top = int(np.count_nonzero(finite[:half]))
+    ordered = signed and np.array_equal(finite[:half], finite[half:]) and bool(finite[:top].all())
+    beyond = (slice(top, half), slice(half + top, 2 * half)) if ordered else None
+    return np.where(finite, magnitudes, magnitudes.dtype.type(0)), finite, beyond
 
 
 class WideCounter:
@@ -212,16 +301,14 @@ class WideCounter:
         self._layout = F32 if dtype.name == "F32" else F64
         self._cuts = cuts_for(self._layout, abs(scale))
         self._channels = channels
-        self._histogram = np.zeros(1 << 16, dtype=np.int64)
+        self._histogram = _Histogram()
         self._watched = np.zeros(len(self._cuts.edges), dtype=np.int64)
         self._maxima = np.zeros(channels.count, dtype=self._layout.bits_type)
         self._sums = PowerSums()
         self._nans = self._count = 0
         self._minimum, self._maximum = _INFINITY, -_INFINITY
         self._smallest = self._layout.infinity
-        size = BLOCK_ELEMENTS
-        self._scratch = np.empty(size, dtype=self._layout.bits_type)
-        self._places = np.empty(size, dtype=np.intp)
+        self._patterns = _scratch.patterns[self._layout.bits_type]
 
     def add(self, bits: NDArray[Any], first: int) -> None:
         layout = self._layout
@@ -234,7 +321,7 @@ class WideCounter:
         layout = self._layout
         kernels = self._kernels if layout is F32 else None
         found = self._count_compiled(kernels, bits) if kernels else self._count_bins(bits)
-        magnitudes = np.bitwise_and(bits, layout.bits_type(layout.magnitude_mask), out=self._scratch[: bits.size])
+        magnitudes = np.bitwise_and(bits, layout.bits_type(layout.magnitude_mask), out=self._patterns[: bits.size])
         values = bits.view(layout.float_type)
         if found is None:
             finite = magnitudes < layout.infinity
@@ -257,42 +344,44 @@ class WideCounter:
     def _count_bins(self, bits: NDArray[Any]) -> tuple[float, float, None] | None:
         """Add to the histogram and the watched bins; return the extremes, None if some values are not finite."""
         layout = self._layout
-        places = self._places[: bits.size]
-        np.copyto(places, bits.view(np.uint16)[layout.bits // 16 - 1 :: layout.bits // 16])
-        block = np.bincount(places, minlength=1 << 16)
-        self._histogram += block
-        magnitudes = np.bitwise_and(bits, layout.bits_type(layout.magnitude_mask), out=self._scratch[: bits.size])
-        self._watch(magnitudes, places, block)
-        top = layout.infinity >> layout.shift
-        if block[top:0x8000].any() or block[0x8000 + top :].any():
-            return None
+        if bits.size <= _FEW:
+            finite = self._count_few(bits)
+        else:
+            tops = np.right_shift(bits, layout.bits_type(layout.shift), out=self._patterns[: bits.size])
+            places = _scratch.places[: bits.size]
+            np.copyto(places, tops, casting="unsafe")
+            block = self._histogram.add(places)
+            self._watch(bits, places, block)
+            top = layout.infinity >> layout.shift
+            finite = not (block[top:0x8000].any() or block[0x8000 + top :].any())
         values = bits.view(layout.float_type)
-        return float(values.min()), float(values.max()), None
+        return (float(values.min()), float(values.max()), None) if finite else None
+
+    def _count_few(self, bits: NDArray[Any]) -> bool:
+        """The same of a small block, without a look at every bin there is; True if all values are finite."""
+        layout = self._layout
+        places = (bits >> layout.bits_type(layout.shift)).astype(np.uint16)
+        bins = self._histogram.add_few(places)
+        if self._cuts.flags[bins].any():
+            self._watched += self._cuts.count(bits[self._cuts.flags[places]] & layout.bits_type(layout.magnitude_mask))
+        return not bool(((bins & 0x7FFF) >= layout.infinity >> layout.shift).any())
 
     def _count_compiled(self, kernels: Kernels, bits: NDArray[Any]) -> tuple[float, float, int] | None:
         """The same by the compiled loop, which also finds the smallest magnitude and prepares the sums."""
         chosen, largest, smallest, low, high = kernels.count_f32(
-            bits, self._histogram, self._cuts.flags, self._scratch, *self._sums.buffers
+            bits, self._histogram.table, self._cuts.flags, self._patterns, *self._sums.buffers
         )
         if chosen:
-            self._watched += self._cuts.count(self._scratch[:chosen])
+            self._watched += self._cuts.count(self._patterns[:chosen])
         if largest >= self._layout.infinity:
             return None
         return value_of_key(low), value_of_key(high), int(smallest)
 
-    def _watch(self, magnitudes: NDArray[Any], places: NDArray[np.intp], block: NDArray[np.int64]) -> None:
-        """Count at full resolution what the block has in watched bins: few bins by comparison, many by a table."""
-        bins = self._cuts.bins[block[self._cuts.bins] > 0]
-        bins = np.unique(bins & 0x7FFF)
-        if bins.size > _FEW_BINS:
+    def _watch(self, bits: NDArray[Any], places: NDArray[np.intp], block: NDArray[np.int64]) -> None:
+        """Count at full resolution what the block has in watched bins."""
+        if block[self._cuts.bins].any():
             found = np.flatnonzero(np.take(self._cuts.flags, places, mode="clip"))
-            self._watched += self._cuts.count(magnitudes[found])
-            return
-        shift, bits_type = self._layout.shift, self._layout.bits_type
-        for place in bins.tolist():
-            above_edge = magnitudes - bits_type(place << shift)
-            found = np.flatnonzero(above_edge < bits_type(1 << shift))
-            self._watched += self._cuts.count(magnitudes[found])
+            self._watched += self._cuts.count(bits[found] & bits.dtype.type(self._layout.magnitude_mask))
 
     def counts(self) -> Counts:
         layout = self._layout
@@ -305,71 +394,11 @@ class WideCounter:
             self._maximum,
             float(smallest[0]),
             self._sums.totals(),
-            self._histogram,
+            *self._histogram.filled(),
             self._watched,
             self._maxima,
             self._cuts,
         )
-
-
-class PowerSums:
-    """Sums of x, x², x³ and x⁴ in float64, exact from row to row on; see the module's docstring."""
-
-    def __init__(self) -> None:
-        rows = BLOCK_ELEMENTS // ROW
-        self._wide = np.zeros((rows, ROW))
-        self._squares = np.zeros((rows, ROW))
-        self._ones = np.ones(ROW)
-        self._rows = np.zeros((4, rows))
-        self._exponent = 0
-        self._totals = [Fraction(0)] * 4
-
-    @property
-    def buffers(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where a kernel puts the values of a block and their squares before `add_prepared`."""
-        return self._wide.reshape(-1), self._squares.reshape(-1)
-
-    def add(self, values: NDArray[Any], largest: float) -> None:
-        """Add a block of at most BLOCK_ELEMENTS finite values; `largest` is their largest magnitude."""
-        flat = self._wide.reshape(-1)[: values.size]
-        flat[:] = values
-        if values.dtype == np.float64:
-            self._rescale(flat, largest)
-        np.multiply(flat, flat, out=self._squares.reshape(-1)[: values.size])
-        self.add_prepared(values.size)
-
-    def add_prepared(self, size: int) -> None:
-        """Add the block whose values and squares are in the buffers."""
-        rows = -(-size // ROW)
-        wide, squares = self._wide[:rows], self._squares[:rows]
-        wide.reshape(-1)[size:] = 0.0
-        squares.reshape(-1)[size:] = 0.0
-        sums = self._rows[:, :rows]
-        sums[0] += np.vecdot(wide, self._ones)
-        sums[1] += np.vecdot(wide, wide)
-        sums[2] += np.vecdot(squares, wide)
-        sums[3] += np.vecdot(squares, squares)
-
-    def totals(self) -> tuple[Fraction, Fraction, Fraction, Fraction]:
-        self._flush()
-        first, second, third, fourth = self._totals
-        return first, second, third, fourth
-
-    def _rescale(self, wide: NDArray[np.float64], largest: float) -> None:
-        exponent = math.frexp(largest)[1]
-        if largest == 0 or _PLAIN_EXPONENTS[0] < exponent < _PLAIN_EXPONENTS[1]:
-            exponent = 0
-        if exponent != self._exponent:
-            self._flush()
-            self._exponent = exponent
-        if exponent:
-            np.ldexp(wide, -exponent, out=wide)
-
-    def _flush(self) -> None:
-        unit = Fraction(2) ** self._exponent
-        for power in range(4):
-            self._totals[power] += Fraction(math.fsum(self._rows[power])) * unit ** (power + 1)
-        self._rows[:] = 0.0
 
 
 def wide_bits(dtype: DType, bits: NDArray[Any]) -> NDArray[Any]:

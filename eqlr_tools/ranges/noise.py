@@ -16,8 +16,9 @@ import numpy as np
 
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
-from eqlr_tools.ranges.counting import ROW, Counts, pattern_values, wide_bits
+from eqlr_tools.ranges.counting import Counts, pattern_values, wide_bits
 from eqlr_tools.ranges.formats import FORMATS
+from eqlr_tools.ranges.power_sums import ROW
 from eqlr_tools.ranges.scaled import Scaled
 
 if TYPE_CHECKING:

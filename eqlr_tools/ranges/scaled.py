@@ -51,9 +51,8 @@ class Scaled:
             return self.counts.finite - below[np.searchsorted(magnitudes[order], bounds_of(layout), side="left")]
         patterns = first_reaching(layout, abs(self.scale))
         bins = (patterns >> layout.bits_type(layout.shift)).astype(np.intp)
-        top = layout.infinity >> layout.shift
-        histogram = self.counts.histogram[:top] + self.counts.histogram[0x8000 : 0x8000 + top]
-        above = np.concatenate([np.cumsum(histogram[::-1])[::-1], [0, 0]])
+        places, cumulative = self.counts.magnitudes
+        below = np.concatenate([[0], cumulative])
         inside = (patterns & layout.bits_type((1 << layout.shift) - 1)) != 0
         # In the bin of a pattern count from its edge on, up to the first edge of the next watched bin.
         watched_above = np.concatenate([np.cumsum(self.counts.watched[::-1])[::-1], [0]])
@@ -61,17 +60,17 @@ class Scaled:
         next_bin = (bins + 1).astype(layout.bits_type) << layout.bits_type(layout.shift)
         there = np.searchsorted(cuts.edges, next_bin, side="left")
         rest = np.where(inside, watched_above[here] - watched_above[there], 0)
-        counted: NDArray[np.int64] = above[np.minimum(bins + inside, top)] + rest
+        counted: NDArray[np.int64] = below[-1] - below[np.searchsorted(places, bins + inside)] + rest
         return counted
 
     @cached_property
     def products(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The effective values of an 8- or 16-bit float and how often each occurs, in ascending order of the stored."""
-        values = pattern_values(self.counts.dtype)
-        seen = (self.counts.histogram > 0) & np.isfinite(values)
-        order = np.argsort(values[seen], kind="stable")
-        products = self.counts.layout.scaled(values[seen][order], self.scale).astype(np.float64)
-        return products, self.counts.histogram[seen][order]
+        values = pattern_values(self.counts.dtype)[self.counts.bins]
+        finite = np.flatnonzero(np.isfinite(values))
+        order = finite[np.argsort(values[finite], kind="stable")]
+        products = self.counts.layout.scaled(values[order], self.scale).astype(np.float64)
+        return products, self.counts.times[order]
 
     def quantile(self, share: float, exact: OrderStatistics | None) -> float | None:
         """The value that the share of the finite values lies below, between order statistics as numpy's default does.

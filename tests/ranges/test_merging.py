@@ -49,7 +49,7 @@ def same(a: Counts, b: Counts, *, sums: bool = True) -> bool:
         "smallest",
         *(["power_sums"] if sums else []),
     )
-    arrays = ("histogram", "watched", "channel_maxima")
+    arrays = ("bins", "times", "watched", "channel_maxima")
     return all(getattr(a, name) == getattr(b, name) for name in plain) and all(
         np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays
     )
