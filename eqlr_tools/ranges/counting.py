@@ -94,6 +94,16 @@ class Counts:
     def _first_beyond(self) -> int:
         return self.layout.infinity >> self.layout.shift
 
+    @cached_property
+    def moments(self) -> tuple[Fraction, Fraction, Fraction, float | None]:
+        """Mean, mean square, variance and kurtosis of the finite values, of which there is at least one."""
+        first, second, third, fourth = (total / self.finite for total in self.power_sums)
+        variance = second - first * first
+        if self.minimum == self.maximum or variance <= 0:
+            return first, second, Fraction(0), None
+        central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
+        return first, second, variance, nearest_float(central / variance**2)
+
     @property
     def finite(self) -> int:
         return self.count - self.nans - self.infinities
@@ -114,6 +124,14 @@ class Counts:
         positive = int(np.searchsorted(bins, 0x8000))
         order = np.concatenate([np.arange(len(bins) - 1, positive - 1, -1), np.arange(positive)])
         return bins[order], np.cumsum(times[order])
+
+
+def nearest_float(value: Fraction) -> float | None:
+    """The nearest float64; None if it is too large for one."""
+    try:
+        return float(value)
+    except OverflowError:
+        return None
 
 
 def joined(parts: list[_Filled]) -> _Filled:

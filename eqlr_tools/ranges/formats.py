@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,11 +41,7 @@ class Format:
 
     def bounds(self, dtype: np.dtype) -> tuple[float, float, float]:
         """The least magnitudes of `dtype` that are kept, become normal, and overflow."""
-        ulp = math.ldexp(1.0, math.frexp(self.largest)[1] - 1 - self.fraction_bits)
-        overflow = self.largest + ulp / 2
-        kept = _above(self.smallest / 2, dtype)
-        normal = math.ldexp(1.0, self.min_exponent) - self.smallest / 2
-        return kept, normal, _above(overflow, dtype) if self.largest_is_even else overflow
+        return _bounds(self, dtype)
 
     def rounding_errors(self, values: NDArray[Any]) -> NDArray[Any]:
         """`values - stored(values)`, exactly, in their own type (float32 or float64), for values that do not overflow.
@@ -80,6 +77,15 @@ _LAYOUT: dict[Any, tuple[Any, int, int]] = {
     np.dtype(np.float32): (np.uint32, 0x7F800000, 24),
     np.dtype(np.float64): (np.uint64, 0x7FF0000000000000, 53),
 }
+
+
+@cache
+def _bounds(form: Format, dtype: np.dtype) -> tuple[float, float, float]:
+    ulp = math.ldexp(1.0, math.frexp(form.largest)[1] - 1 - form.fraction_bits)
+    overflow = form.largest + ulp / 2
+    kept = _above(form.smallest / 2, dtype)
+    normal = math.ldexp(1.0, form.min_exponent) - form.smallest / 2
+    return kept, normal, _above(overflow, dtype) if form.largest_is_even else overflow
 
 
 def _above(value: float, dtype: np.dtype) -> float:

@@ -28,6 +28,10 @@ ALL = 1 << 20
 SAMPLE = 1 << 18
 _RUN = 1 << 15
 _INT8_LARGEST = 127
+_LEAST_STEP = 1e-300
+"""Steps of 0 stand for channels of zeros, which have no error to divide."""
+_FAR = 1000
+"""Exponents beyond which a power of two may be no float64."""
 
 
 @dataclass(frozen=True)
@@ -120,11 +124,15 @@ class _Meter:
             else:
                 self.effective = self.stored
         if self._largest > 0:
-            wide = np.ldexp(values.astype(np.float64), self._unit)
+            wide = _in_unit(values.astype(np.float64), self._unit)
             signal = sum_of_squares(wide)
             steps = np.full(1, _INT8_LARGEST / math.ldexp(self._largest, self._unit))
             self.per_tensor += Noise(signal, _int8_error(wide, steps))
-            self.per_channel += Noise(signal, _int8_error(wide, self._steps[self._channels.of(first, values.size)]))
+            if self._steps.size == 1:
+                self.per_channel = self.per_tensor
+            else:
+                places = self._channels.of(first, values.size)
+                self.per_channel += Noise(signal, _int8_error(wide, self._steps[places]))
 
     def add_products(self) -> None:
         """Measure 8- and 16-bit floats from their histogram."""
@@ -157,17 +165,24 @@ def _add_formats(
 
 
 def _energy(values: NDArray[Any], unit: int, weights: NDArray[np.float64] | None) -> float:
-    wide = values.astype(np.float64)
-    if unit:
-        np.ldexp(wide, unit, out=wide)
+    wide = _in_unit(values.astype(np.float64), unit)
     if weights is not None:
         wide *= weights
     return sum_of_squares(wide)
+
+
+def _in_unit(values: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
+    """The values times a power of two, in place."""
+    if abs(exponent) > _FAR:
+        np.ldexp(values, exponent, out=values)
+    elif exponent:
+        np.multiply(values, math.ldexp(1.0, exponent), out=values)
+    return values
 
 
 def _int8_error(values: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
     """The squared error of rounding to whole steps, of which there are `steps` in a unit; channels of 0 have none."""
     errors = values * steps
     errors -= np.rint(errors)
-    errors /= np.where(steps > 0, steps, 1.0)
+    errors /= steps if steps.size == 1 else np.maximum(steps, _LEAST_STEP)
     return sum_of_squares(errors)

@@ -7,6 +7,7 @@ end that all processes but one have to wait for.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -46,7 +47,7 @@ def examine_all(
     """
     kernels = load(sum(subject.tensor.nbytes for subject in subjects)) if accelerated else None
     pieces = _pieces(subjects)
-    open_pieces = [sum(index == place for index, _ in pieces) for place in range(len(subjects))]
+    open_pieces = Counter(index for index, _ in pieces)
     counts: dict[int, Counts] = {}
     results: dict[int, list[Statistics]] = {}
 

@@ -44,7 +44,7 @@ def exact_order_statistics(tensor: Tensor, counts: Counts) -> OrderStatistics:
     while unknown_bits and inside_all > SORTED_ELEMENTS:
         wanted, inside_all = _refined(tensor, layout.bits_type, unknown_bits, wanted)
         unknown_bits -= 16
-    if unknown_bits:
+    if unknown_bits and wanted:
         wanted = _sorted(tensor, layout.bits_type, unknown_bits, wanted)
     found = {rank: pattern for pattern, entries in wanted.items() for rank, _ in entries}
     patterns = np.array(list(found.values()), dtype=layout.bits_type)

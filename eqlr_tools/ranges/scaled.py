@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -72,30 +73,40 @@ class Scaled:
         products = self.counts.layout.scaled(values[order], self.scale).astype(np.float64)
         return products, self.counts.times[order]
 
-    def quantile(self, share: float, exact: OrderStatistics | None) -> float | None:
-        """The value that the share of the finite values lies below, between order statistics as numpy's default does.
+    def quantiles(self, shares: Sequence[float], exact: OrderStatistics | None) -> list[float | None]:
+        """The values that shares of the finite values lie below, between order statistics as numpy's default does.
 
         Of wide types without `exact` the place inside a bin is interpolated.
         """
         finite = self.counts.finite
         if finite == 0:
-            return None
-        rank, between = quantile_rank(share if self.scale >= 0 else round(1 - share, 12), finite)
-        low = self._ranked(rank, exact)
-        high = self._ranked(rank + 1, exact) if between else low
-        gap = high - low
-        return low + gap * between if math.isfinite(gap) else low * (1 - between) + high * between
+            return [None] * len(shares)
+        places = [quantile_rank(share if self.scale >= 0 else round(1 - share, 12), finite) for share in shares]
+        lows = self._ranked([rank for rank, _ in places], exact)
+        highs = self._ranked([rank + 1 if between else rank for rank, between in places], exact)
+        return [_between(low, high, part) for low, high, (_, part) in zip(lows, highs, places, strict=True)]
 
-    def _ranked(self, rank: int, exact: OrderStatistics | None) -> float:
+    def _ranked(self, ranks: list[int], exact: OrderStatistics | None) -> list[float]:
+        """The products of some ranks."""
         if self.counts.cuts is None:
             values, times = self.products
-            return float(values[np.searchsorted(np.cumsum(times), rank, side="right")])
-        if exact is not None:
-            return self.product(exact[rank])
+            found: list[float] = values[np.searchsorted(np.cumsum(times), ranks, side="right")].tolist()
+            return found
+        layout = self.counts.layout
+        stored = [exact[rank] if exact is not None else self._interpolated(rank) for rank in ranks]
+        products: list[float] = layout.scaled(np.array(stored, dtype=layout.float_type), self.scale).tolist()
+        return products
+
+    def _interpolated(self, rank: int) -> float:
         place, inside, times_in_bin = bin_of_rank(self.counts, rank)
         low, high = _bin_limits(self.counts, place)
         value = low + (high - low) * ((inside + 0.5) / times_in_bin)
-        return self.product(min(max(value, self.counts.minimum), self.counts.maximum))
+        return min(max(value, self.counts.minimum), self.counts.maximum)
+
+
+def _between(low: float, high: float, share: float) -> float:
+    gap = high - low
+    return low + gap * share if math.isfinite(gap) else low * (1 - share) + high * share
 
 
 def quantile_rank(share: float, finite: int) -> tuple[int, float]:

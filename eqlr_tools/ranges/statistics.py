@@ -9,12 +9,15 @@ from fractions import Fraction
 
 import numpy as np
 
+from eqlr_tools.ranges.counting import nearest_float
 from eqlr_tools.ranges.hazards import Accumulation, Hazard, accumulation_of, hazards_of
 from eqlr_tools.ranges.noise import Noise
 from eqlr_tools.ranges.quantiles import QUANTILES
 from eqlr_tools.ranges.scaled import OrderStatistics, Scaled
 
 ADAM_LEARNING_RATE = 1e-3
+
+_SHARES = [f"{share:g}" for share in QUANTILES]
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ def statistics_of(scaled: Scaled, measured: Measured | None = None, summed_terms
         infinities=counts.infinities + overflowed,
         adam_steps_per_rms=None if rms is None else _finite(rms / ADAM_LEARNING_RATE),
         channel_spread=_channel_spread(scaled),
-        quantiles={f"{share:g}": _finite(scaled.quantile(share, measured.order)) for share in QUANTILES},
+        quantiles=dict(zip(_SHARES, map(_finite, scaled.quantiles(QUANTILES, measured.order)), strict=True)),
         quantiles_exact=exact,
         histogram=histogram,
         hazards=hazards_of(scaled, measured.noise),
@@ -123,19 +126,11 @@ def spread(sizes: list[float]) -> float | None:
 def _moments(scaled: Scaled) -> tuple[float | None, float | None, float | None, float | None]:
     """rms, standard deviation, mean and kurtosis from the power sums, exactly up to the rounding of the sums."""
     counts = scaled.counts
-    finite = counts.finite
-    if finite == 0:
+    if counts.finite == 0:
         return None, None, None, None
-    first, second, third, fourth = (total / finite for total in counts.power_sums)
-    scale = Fraction(scaled.counts.layout.float_type(scaled.scale).item())
-    variance = second - first * first
-    kurtosis = None
-    if counts.minimum == counts.maximum or variance <= 0:
-        variance = Fraction(0)
-    else:
-        central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
-        kurtosis = _float(central / variance**2)
-    return _root(second * scale**2), _root(variance * scale**2), _float(first * scale), kurtosis
+    mean, square, variance, kurtosis = counts.moments
+    scale = Fraction(counts.layout.float_type(scaled.scale).item())
+    return _root(square * scale**2), _root(variance * scale**2), nearest_float(mean * scale), kurtosis
 
 
 def _histogram(scaled: Scaled) -> tuple[Histogram, int]:
@@ -157,7 +152,7 @@ def _channel_spread(scaled: Scaled) -> float | None:
     nonzero = maxima[maxima > 0]
     if counts.channel_maxima.size < 2 or not nonzero.size:
         return None
-    return _float(Fraction(float(nonzero.max())) / Fraction(float(nonzero.min())))
+    return nearest_float(Fraction(float(nonzero.max())) / Fraction(float(nonzero.min())))
 
 
 def _binades(largest: float | None, smallest: float | None) -> float | None:
@@ -168,14 +163,6 @@ def _binades(largest: float | None, smallest: float | None) -> float | None:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _float(value: Fraction) -> float | None:
-    """The nearest float64; None if it is too large for one."""
-    try:
-        return float(value)
-    except OverflowError:
-        return None
 
 
 def _root(square: Fraction) -> float | None:
