@@ -91,6 +91,11 @@ def new_set(target: Path, verify: Callable[[Path], None], replaced: Sequence[Pat
             with _as_output_errors(target):
                 for path in folder.iterdir():
                     _sync(path, os.O_RDWR)
+            if [path.name for path in folder.iterdir()] == [target.name] and list(replaced) in ([], [target]):
+                # A set of one: it takes the old one's place in one step.
+                _publish(folder / target.name, target, force=bool(replaced))
+                return
+            with _as_output_errors(target):
                 for path in sorted(replaced, key=lambda path: path != target):
                     path.unlink(missing_ok=True)
             _publish_set(folder, target)

@@ -95,6 +95,19 @@ def progress(label: str, total_bytes: int, *, quiet: bool = False) -> Iterator[C
         yield lambda count: bars.update(task, advance=count)
 
 
+@contextlib.contextmanager
+def working(*, quiet: bool = False) -> Iterator[Callable[[str], None]]:
+    """Yield a function that takes what is being done now. On a terminal it is shown while it lasts, nowhere else."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    with Console(stderr=True).status("") as status:
+        yield lambda text: status.update(Text(text))
+
+
 def _width(terminal: bool) -> int | None:
     """Tables fit a terminal, or COLUMNS where it is set; in a pipe they are as wide as they need."""
     if terminal or os.environ.get("COLUMNS", "").isdigit():

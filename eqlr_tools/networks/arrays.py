@@ -7,6 +7,7 @@ takes seconds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +27,10 @@ def correlate(x: NDArray, kernel: NDArray, *, stride: int = 1, padding: int = 0)
     padded = pad(x, (padding, padding))
     rows = (height + 2 * padding - kernel.shape[2]) // stride + 1
     columns = (width + 2 * padding - kernel.shape[3]) // stride + 1
+    if stride == 1:
+        across = padded.shape[3]
+        taps = [(kernel[:, :, i, j], i * across + j) for i, j in np.ndindex(*kernel.shape[2:])]
+        return np.stack([_summed(sample, taps, rows, columns) for sample in padded])
     out = np.zeros((samples, kernel.shape[0], rows * columns), dtype=np.result_type(x, kernel))
     for i in range(kernel.shape[2]):
         for j in range(kernel.shape[3]):
@@ -37,16 +42,45 @@ def correlate(x: NDArray, kernel: NDArray, *, stride: int = 1, padding: int = 0)
 def correlate_spread(x: NDArray, kernel: NDArray) -> NDArray:
     """`correlate` of x with a zero behind every pixel but the last ones, padded by 2, without multiplying zeros.
 
-    A 3x3 kernel's tap (i, j) meets the pixels at rows 2 - i, 4 - i ... of the result, so each tap is one product.
+    A 3x3 kernel's tap (i, j) meets the pixels at rows 2 - i, 4 - i ... of the result: the even rows see taps 2 and 0
+    of the pixel above and at it, the odd ones tap 1, and columns alike.
     """
-    samples, channels, height, width = x.shape
-    out = np.zeros((samples, kernel.shape[0], 2 * height + 1, 2 * width + 1), dtype=np.result_type(x, kernel))
-    flat = x.reshape(samples, channels, height * width)
-    for i in range(3):
-        for j in range(3):
-            product = (kernel[:, :, i, j] @ flat).reshape(samples, -1, height, width)
-            out[:, :, 2 - i : 2 - i + 2 * height : 2, 2 - j : 2 - j + 2 * width : 2] += product
+    samples, _, height, width = x.shape
+    out = np.empty((samples, kernel.shape[0], 2 * height + 1, 2 * width + 1), dtype=np.result_type(x, kernel))
+    padded, across = pad(x, (1, 1)), width + 2
+    seen = ([(0, 0), (2, 1)], [(1, 1)])
+    for p, q in np.ndindex(2, 2):
+        taps = [(kernel[:, :, i, j], row * across + column) for i, row in seen[p] for j, column in seen[q]]
+        # Tap 0 meets the pixel above: a result's first row sees nothing there, and the last one nothing but that.
+        for sample, image in zip(padded, out, strict=True):
+            image[:, p::2, q::2] = _summed(sample, taps, height + 1 - p, width + 1 - q)
     return out
+
+
+_BLOCK_BYTES = 1 << 24
+"""Taps laid below each other, for one product of matrices: few and large ones keep all cores busy."""
+
+
+def _summed(image: NDArray, taps: Sequence[tuple[NDArray, int]], rows: int, columns: int) -> NDArray:
+    """Sums of matrices (out, in) times the image, shifted by flat offsets, as one product per block of pixels.
+
+    Rows are as long as the image's, and what runs over their ends is cut off behind.
+    """
+    channels, _, across = image.shape
+    flat = image.reshape(channels, -1)
+    length = (rows - 1) * across + columns
+    kernels = np.concatenate([kernel for kernel, _ in taps], axis=1)
+    out = np.empty((len(kernels), rows * across), dtype=np.result_type(image, kernels))
+    step = max(_BLOCK_BYTES // (channels * len(taps) * image.itemsize), 64)
+    below = np.empty((len(taps), channels, min(step, length)), dtype=image.dtype)
+    for start in range(0, length, step):
+        end = min(start + step, length)
+        block = below if end - start == below.shape[2] else np.empty((*below.shape[:2], end - start), below.dtype)
+        for place, (_, offset) in zip(block, taps, strict=True):
+            place[...] = flat[:, start + offset : end + offset]
+        out[:, start:end] = kernels @ block.reshape(len(taps) * channels, end - start)
+    summed: NDArray = out.reshape(len(kernels), rows, across)[:, :, :columns]
+    return summed
 
 
 def pad(x: NDArray, amount: tuple[int, int]) -> NDArray:
@@ -62,20 +96,36 @@ def insert_zeros(x: NDArray) -> NDArray:
 
 
 def filtered(x: NDArray, fir: NDArray, padding: tuple[int, int], *, gain: float = 1.0) -> NDArray:
-    """Convolve (flipped, as a filter is) every channel with one FIR kernel."""
+    """Convolve (flipped, as a filter is) every channel with one FIR kernel, by columns and rows if it is a product."""
     kernel = (fir[::-1, ::-1] * gain).astype(x.dtype)
-    padded = pad(x, padding)
-    rows, columns = padded.shape[2] - kernel.shape[0] + 1, padded.shape[3] - kernel.shape[1] + 1
-    out = np.zeros((*x.shape[:2], rows, columns), dtype=x.dtype)
-    for i in range(kernel.shape[0]):
-        for j in range(kernel.shape[1]):
-            out += kernel[i, j] * padded[:, :, i : i + rows, j : j + columns]
+    down, across = kernel.sum(axis=1), kernel.sum(axis=0) / kernel.sum()
+    passes = [down[:, None], across[None, :]] if np.allclose(np.outer(down, across), kernel, rtol=1e-14) else [kernel]
+    rows, columns = (size + sum(padding) - taps + 1 for size, taps in zip(x.shape[2:], kernel.shape, strict=True))
+    out = np.empty((*x.shape[:2], rows, columns), dtype=x.dtype)
+    for sample, images in zip(x, out, strict=True):
+        for channel, image in zip(sample, images, strict=True):
+            seen = np.pad(channel, padding)
+            for taps in passes:
+                seen = _applied(seen, taps)
+            image[...] = seen
+    return out
+
+
+def _applied(image: NDArray, kernel: NDArray) -> NDArray:
+    """Correlate one channel."""
+    rows, columns = image.shape[0] - kernel.shape[0] + 1, image.shape[1] - kernel.shape[1] + 1
+    out: NDArray = kernel[0, 0] * image[:rows, :columns]
+    term = np.empty_like(out)
+    for i, j in list(np.ndindex(*kernel.shape))[1:]:
+        out += np.multiply(image[i : i + rows, j : j + columns], kernel[i, j], out=term)
     return out
 
 
 def leaky_relu(x: NDArray, gain: float = SQRT2) -> NDArray:
     """max(x, 0.2 x) times a gain, which is sqrt(2) where the activation keeps the variance."""
-    return np.where(x >= 0, x, SLOPE * x) * gain
+    out: NDArray = np.maximum(x, x * x.dtype.type(SLOPE))
+    out *= out.dtype.type(gain)
+    return out
 
 
 def normalised(x: NDArray, eps: float = 1e-8) -> NDArray:

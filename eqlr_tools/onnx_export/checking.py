@@ -2,14 +2,15 @@
 
 There are two trials: usual latents of several seeds, and extreme ones, whose few non-zero entries are large, with a
 truncation far beyond 1, which drives styles to sizes that no training has seen: that is where half precision
-overflows. Each is run as a whole batch and its first sample once more alone, so that batch sizes are compared.
+overflows. Every sample has a seed of its own; they run as one batch, and the first once more alone.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from eqlr_tools.onnx_export.runtime import Provider, session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import ModelProto
+    from onnxruntime import InferenceSession
 
     from eqlr_tools.onnx_export.graph import Graph, Port
 
@@ -29,6 +30,8 @@ USUAL, EXTREME = "usual", "extreme"
 _SAMPLES = {USUAL: 3, EXTREME: 2}
 _GROUPED = 4
 """Samples for networks that look at groups of them: groups of one, two and four fit."""
+_LARGE = 3 * 256 * 256
+"""Numbers in an image from which on one sample less is compared."""
 _PSI = {USUAL: 0.7, EXTREME: 30.0}
 _EXTREME_LATENT = 30.0
 _EXTREME_SHARE = 0.1
@@ -39,6 +42,8 @@ _ENOUGH_VALUES = 16
 _BYTES_SNR = 50.0
 """For images of bytes: a value that lies between two levels may become either, which costs some dB."""
 _RANDOM = "RandomNormalLike"
+REFERENCE = "the float64 reference"
+_HINT = "--precision mixed or fp32 keeps more layers in single precision; --min-snr DB lowers the bar"
 
 
 @dataclass(frozen=True)
@@ -61,41 +66,66 @@ def least_snr(precision: Precision) -> float:
     return 100.0 if precision is Precision.fp32 else 35.0 if precision is Precision.bf16 else 60.0
 
 
-def check_file(model: ModelProto, opset: int) -> None:
-    """ONNX's own checker with shape inference, and the opset that was asked for. Raises VerificationError."""
+def check_model(path: Path) -> None:
+    """ONNX's own checker with shape inference. Raises VerificationError."""
     import onnx
 
-    found = {entry.domain: entry.version for entry in model.opset_import}
-    if found != {"": opset}:
-        raise VerificationError(f"the model says opsets {found}, not {opset}")
     try:
-        onnx.checker.check_model(model, full_check=True)
+        onnx.checker.check_model(str(path), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise VerificationError(f"ONNX's checker refuses the model: {str(error).splitlines()[0]}") from error
 
 
+def check_file(path: Path, opset: int) -> None:
+    """The checker, and the opset that was asked for. Raises VerificationError."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    found = {entry.domain: entry.version for entry in model.opset_import}
+    if found != {"": opset}:
+        raise VerificationError(f"the model says opsets {found}, not {opset}")
+    check_model(path)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A part of a network, and the graph that shall compute it."""
+
+    part: str
+    graph: Graph
+    network: OnnxNetwork
+    options: Options
+
+
 def compare(
-    part: str, graph: Graph, model: ModelProto, network: OnnxNetwork, options: Options, provider: Provider
+    trial: Trial, path: Path, provider: Provider, say: Callable[[str], None] = lambda text: None
 ) -> list[Agreement]:
-    """Run the trials. Raises VerificationError if an output is not finite."""
-    drawn = [node.output[0] for node in model.graph.node if node.op_type == _RANDOM]
-    runner = session(_with_outputs(model, drawn), provider)
-    names = [port.name for port in graph.outputs]
+    """Run the trials on a file. Noise that the graph draws is read out, so that the reference can use it."""
+    runner, drawn = _runner(path, provider)
+    names = [port.name for port in trial.graph.outputs]
     agreements = []
     for kind in (USUAL, EXTREME):
-        inputs = _inputs(graph.inputs, kind, _GROUPED if network.mixes_samples else _SAMPLES[kind])
+        samples = _GROUPED if trial.network.mixes_samples else _samples(trial.graph, kind)
+        inputs = _inputs(trial.graph.inputs, kind, samples)
         pairs: dict[str, list[tuple[NDArray, NDArray]]] = {name: [] for name in names}
         expected: dict[str, NDArray] = {}
-        for feed in (inputs, _first(inputs)):
+        for feed in (inputs, _first(inputs)) if samples > 1 else (inputs,):
+            say(f"checking {trial.part}: {kind} latents, batch {_batch(feed)}, against float64")
             outputs = dict(zip([*names, *drawn], runner.run([*names, *drawn], feed), strict=True))
-            if not expected or network.mixes_samples or drawn:
+            if not expected or trial.network.mixes_samples or drawn:
                 wide = {name: value.astype(np.float64) for name, value in feed.items()}
                 seen = {name: outputs[name].astype(np.float64) for name in drawn}
-                expected = network.computed(part, {**wide, **seen}, options)
+                expected = trial.network.computed(trial.part, {**wide, **seen}, trial.options)
             for name in names:
                 pairs[name].append((outputs[name], expected[name][: _batch(feed)]))
-        agreements += [_agreement(part, name, kind, pairs[name]) for name in names]
+        agreements += [agreement(trial.part, name, kind, pairs[name]) for name in names]
     return agreements
+
+
+def _samples(graph: Graph, kind: str) -> int:
+    """One seed less for large images: the reference takes seconds for each."""
+    sizes = [math.prod(port.sized(1)) for port in (*graph.inputs, *graph.outputs) if port.shape]
+    return _SAMPLES[kind] - (max(sizes) >= _LARGE)
 
 
 def required_snr(found: Agreement, least_db: float) -> float:
@@ -104,31 +134,40 @@ def required_snr(found: Agreement, least_db: float) -> float:
     return bar - EXTREME_ALLOWANCE if found.latents == EXTREME else bar
 
 
-def require(agreements: list[Agreement], least_db: float) -> None:
+def require(agreements: list[Agreement], least_db: float, reference: str = REFERENCE, hint: str = _HINT) -> None:
     """Raise VerificationError for the first output that is further from the reference than allowed."""
     for found in agreements:
         required = required_snr(found, least_db)
         if not found.snr_db >= required:
             raise VerificationError(
-                f"{found.part}: {found.output} differs from the float64 reference for {found.latents} inputs: "
+                f"{found.part}: {found.output} differs from {reference} for {found.latents} inputs: "
                 f"SNR {found.snr_db:.1f} dB, "
                 f"{required:g} dB are required (largest relative error {found.max_relative:.2g}); nothing was written",
-                hint="--precision mixed or fp32 keeps more layers in single precision; --min-snr DB lowers the bar",
+                hint=hint,
             )
 
 
 def _inputs(ports: list[Port], kind: str, samples: int) -> dict[str, NDArray]:
-    rng = np.random.default_rng(len(kind))
-    return {port.name: _drawn(port, rng, kind, samples) for port in ports}
+    """Every sample has a seed of its own."""
+    return {
+        port.name: _stacked(
+            [_drawn(port, np.random.default_rng([seed, place, len(kind)]), kind) for seed in range(samples)]
+        )
+        for place, port in enumerate(ports)
+    }
 
 
-def _drawn(port: Port, rng: np.random.Generator, kind: str, samples: int) -> NDArray:
+def _stacked(values: list[NDArray]) -> NDArray:
+    return values[0] if values[0].ndim == 0 else np.concatenate(values)
+
+
+def _drawn(port: Port, rng: np.random.Generator, kind: str) -> NDArray:
     """Normal values, of which extreme latents keep a few and enlarge them; a label is one of the classes."""
     if not port.shape:
         return np.array(_PSI[kind], dtype=port.dtype)
-    shape = port.sized(samples)
+    shape = port.sized(1)
     if port.name == "label":
-        return np.eye(shape[1], dtype=port.dtype)[rng.integers(shape[1], size=shape[0])]
+        return np.eye(shape[1], dtype=port.dtype)[rng.integers(shape[1], size=1)]
     values = rng.standard_normal(shape)
     if kind == EXTREME and port.name in ("z", "w", "w_plus"):
         values *= _EXTREME_LATENT * (rng.random(shape) < _EXTREME_SHARE)
@@ -143,7 +182,8 @@ def _batch(inputs: Mapping[str, NDArray]) -> int:
     return max(len(value) for value in inputs.values() if value.ndim)
 
 
-def _agreement(part: str, name: str, kind: str, pairs: list[tuple[NDArray, NDArray]]) -> Agreement:
+def agreement(part: str, name: str, kind: str, pairs: list[tuple[NDArray, NDArray]]) -> Agreement:
+    """Figures of an output from pairs of what was found and what was expected."""
     ratios: list[float] = []
     worst, total, count, levels = 0.0, 0.0, 0, None
     for found, expected in pairs:
@@ -169,14 +209,19 @@ def snr_db(found: NDArray[Any], expected: NDArray[Any]) -> float:
     return math.inf if noise == 0 else 10 * math.log10(max(signal, 1e-300) / noise)
 
 
-def _with_outputs(model: ModelProto, names: list[str]) -> bytes:
-    """The model, serialized, with further values as outputs: the noise that it draws."""
-    if not names:
-        return bytes(model.SerializeToString())
+def _runner(path: Path, provider: Provider) -> tuple[InferenceSession, list[str]]:
+    """A session, and the names of the noise that the model draws, which are outputs of it as well."""
     import onnx
 
+    model = onnx.load(str(path), load_external_data=False)
+    drawn = [node.output[0] for node in model.graph.node if node.op_type == _RANDOM]
+    if not drawn:
+        return session(path, provider), []
     known = {info.name: info for info in onnx.shape_inference.infer_shapes(model).graph.value_info}
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    copy.graph.output.extend(known[name] for name in names)
-    return bytes(copy.SerializeToString())
+    model.graph.output.extend(known[name] for name in drawn)
+    probe = path.with_name(f"{path.name}.probe")  # Beside it, where its data lies if that is a file of its own.
+    try:
+        probe.write_bytes(model.SerializeToString())
+        return session(probe, provider), drawn
+    finally:
+        probe.unlink(missing_ok=True)

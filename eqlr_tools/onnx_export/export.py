@@ -3,29 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from eqlr_tools import __version__
-from eqlr_tools.checkpoints.atomic import check_target, new_file
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
-from eqlr_tools.errors import UsageError, VerificationError
-from eqlr_tools.onnx_export.checking import Agreement, check_file, compare, least_snr, require, snr_db
+from eqlr_tools.errors import UsageError
+from eqlr_tools.onnx_export.checking import Agreement, Trial, check_file, compare, least_snr, require
 from eqlr_tools.onnx_export.choices import Choices
+from eqlr_tools.onnx_export.hazards import hazardous
 from eqlr_tools.onnx_export.options import Options, Precision
 from eqlr_tools.onnx_export.runtime import Provider
+from eqlr_tools.onnx_export.storing import SINGLE_FILE_BYTES, check_targets, stored
 from eqlr_tools.onnx_export.subject import Subject, subject_of
 from eqlr_tools.onnx_export.user_module import module_subject, parse_shapes, torch_model
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from onnx import ModelProto
 
     from eqlr_tools.onnx_export.graph import Graph
@@ -36,11 +32,12 @@ _HASH_BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Written:
-    """One file, what goes in and out, and its figures."""
+    """One model, what goes in and out, and its figures. Its data has bytes if it is a file of its own."""
 
     part: str
     path: Path
     nbytes: int
+    data_bytes: int
     nodes: int
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -62,18 +59,27 @@ class Export:
     check_seconds: float
 
 
+@dataclass(frozen=True)
+class Common:
+    """What every export takes: what runs the check, its bar, and how files are written. `say` is told what happens."""
+
+    provider: Provider = Provider.cpu
+    min_snr: float | None = None
+    force: bool = False
+    say: Callable[[str], None] = lambda text: None
+    single_file_bytes: int = SINGLE_FILE_BYTES
+
+
 def export(
     checkpoint: Checkpoint,
     target: Path,
     selection: Selection,
     options: Options,
     choices: Choices,
-    *,
-    provider: Provider = Provider.cpu,
-    min_snr: float | None = None,
-    force: bool = False,
+    common: Common,
 ) -> Export:
     """Emit, check and write. Raises VerificationError, and writes nothing, if the graph computes something else."""
+    common.say("reading the network")
     started = perf_counter()
     subject = subject_of(checkpoint, selection, choices)
     kept = hazardous(subject.network.half_weights()) if options.precision is Precision.mixed else {}
@@ -82,7 +88,7 @@ def export(
     metadata = _metadata(checkpoint, subject, options)
     models = {part: graph.model({**metadata, "eqlr.part": part}) for part, graph in graphs.items()}
     emitted = _Emitted(checkpoint, subject, options, graphs, models, kept, perf_counter() - started)
-    return _checked_and_written(emitted, target, provider, min_snr, force)
+    return _checked_and_written(emitted, target, common)
 
 
 def export_module(
@@ -92,21 +98,19 @@ def export_module(
     options: Options,
     factory: str,
     shapes: Sequence[str],
-    *,
-    provider: Provider = Provider.cpu,
-    min_snr: float | None = None,
-    force: bool = False,
+    common: Common,
 ) -> Export:
     """The same for a module of the user's own, through torch's exporter. Raises as `export` does."""
     if options != Options(opset=options.opset):
         raise UsageError("a module of your own is exported in fp32 as it stands; --model goes with --opset alone")
+    common.say("exporting by torch")
     started = perf_counter()
     subject, module = module_subject(checkpoint, selection, factory, parse_shapes(shapes))
     graphs = subject.network.graphs(options)
     metadata = _metadata(checkpoint, subject, options)
     models = {part: torch_model(module, graph, metadata) for part, graph in graphs.items()}
     emitted = _Emitted(checkpoint, subject, options, graphs, models, {}, perf_counter() - started)
-    return _checked_and_written(emitted, target, provider, min_snr, force)
+    return _checked_and_written(emitted, target, common)
 
 
 @dataclass(frozen=True)
@@ -122,27 +126,29 @@ class _Emitted:
     seconds: float
 
 
-def _checked_and_written(
-    emitted: _Emitted, target: Path, provider: Provider, min_snr: float | None, force: bool
-) -> Export:
+def _checked_and_written(emitted: _Emitted, target: Path, common: Common) -> Export:
     options, graphs, models = emitted.options, emitted.graphs, emitted.models
     targets = {part: target if len(graphs) == 1 else _part_path(target, part) for part in graphs}
-    for path in targets.values():
-        check_target(path, emitted.checkpoint.files, force)
+    check_targets(targets, emitted.checkpoint.files, common.force)
     started = perf_counter()
-    least = least_snr(options.precision) if min_snr is None else min_snr
+    least = least_snr(options.precision) if common.min_snr is None else common.min_snr
     agreements: list[Agreement] = []
-    for part, model in models.items():
-        check_file(model, options.opset)
-        agreements += compare(part, graphs[part], model, emitted.subject.network, options, provider)
-    require(agreements, least)
-    seconds = perf_counter() - started
-    sizes = _write(models, targets, force)
+    network = emitted.subject.network
+    common.say(f"writing {target.name}")
+    with stored(models, targets, force=common.force, single_file_bytes=common.single_file_bytes) as places:
+        wrote = perf_counter() - started
+        for part, place in places.items():
+            check_file(place.path, options.opset)
+            trial = Trial(part, graphs[part], network, options)
+            agreements += compare(trial, place.path, common.provider, common.say)
+        require(agreements, least)
+        seconds = perf_counter() - started - wrote
     files = tuple(
         Written(
             part,
             targets[part],
-            sizes[part],
+            places[part].nbytes,
+            places[part].data_bytes,
             len(models[part].graph.node),
             tuple(port.name for port in graph.inputs),
             tuple(port.name for port in graph.outputs),
@@ -157,22 +163,10 @@ def _checked_and_written(
         tuple(agreements),
         least,
         emitted.kept_fp32,
-        provider,
-        emitted.seconds,
+        common.provider,
+        emitted.seconds + wrote,
         seconds,
     )
-
-
-def hazardous(weights: Mapping[str, NDArray]) -> dict[str, str]:
-    """The layers whose weights half precision would spoil, and how: overflow, or rounding that is heard."""
-    least, found = least_snr(Precision.fp16), {}
-    for layer, values in weights.items():
-        with np.errstate(over="ignore"):
-            stored = values.astype(np.float16).astype(np.float64)
-        ratio = snr_db(stored, values)
-        if not ratio >= least:
-            found[layer] = f"its weights keep {ratio:.0f} dB in fp16"
-    return found
 
 
 def _part_path(target: Path, part: str) -> Path:
@@ -194,27 +188,3 @@ def _metadata(checkpoint: Checkpoint, subject: Subject, options: Options) -> dic
         "eqlr.precision": str(options.precision),
         "eqlr.noise": str(options.noise),
     }
-
-
-def _write(models: Mapping[str, ModelProto], targets: Mapping[str, Path], force: bool) -> dict[str, int]:
-    """Write all files, read each back, and only then give them their names."""
-    sizes = {}
-    with ExitStack() as stack:
-        for part, model in models.items():
-            try:
-                data = model.SerializeToString()
-            except ValueError as error:
-                raise UsageError(
-                    f"{targets[part]}: the model is larger than 2 GB, which one file cannot hold"
-                ) from error
-            sizes[part] = len(data)
-            file = stack.enter_context(new_file(targets[part], partial(_require_same, data), force))
-            rest = memoryview(data)
-            while rest:
-                rest = rest[file.write(rest) :]
-    return sizes
-
-
-def _require_same(data: bytes, path: Path) -> None:
-    if path.read_bytes() != data:
-        raise VerificationError(f"{path}: what was read back is not what was written", hint="is the disk sound?")

@@ -32,7 +32,7 @@ class OnnxNetwork(Protocol):
         ...
 
     def half_weights(self) -> Mapping[str, NDArray]:
-        """By layer, the weights that a half precision graph would store."""
+        """By layer, the effective weights, as an audit sees them, of what half precision would convert."""
         ...
 
     def computed(self, part: str, inputs: Mapping[str, NDArray], options: Options) -> dict[str, NDArray]:

@@ -20,7 +20,7 @@ from eqlr_tools.networks.stylegan2 import FIR, latents, mapping_layers, resoluti
 from eqlr_tools.networks.stylegan2 import truncated as truncated_reference
 from eqlr_tools.onnx_export.choices import Choices, Made, limit
 from eqlr_tools.onnx_export.graph import BATCH, Graph
-from eqlr_tools.onnx_export.modulation import modulation, normalised_weight, styles
+from eqlr_tools.onnx_export.modulation import modulation, styles
 from eqlr_tools.onnx_export.network import Fact
 from eqlr_tools.onnx_export.options import Image, Latent, Noise, Options, Precision
 from eqlr_tools.onnx_export.pieces import (
@@ -72,8 +72,8 @@ class StyleGAN2:
         }
 
     def half_weights(self) -> dict[str, NDArray]:
-        """The normalised weights of the styled convolutions."""
-        return {layer: normalised_weight(self.parameters[f"{layer}.weight"])[0] for layer in self.layers}
+        """The weights of the styled convolutions."""
+        return {layer: self.parameters[f"{layer}.weight"] for layer in self.layers}
 
     def computed(self, part: str, inputs: Mapping[str, NDArray], options: Options) -> dict[str, NDArray]:
         p = self.parameters

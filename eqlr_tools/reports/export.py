@@ -8,10 +8,10 @@ from eqlr_tools.reports.report import Cell, Column, Report, Table, bytes_text, f
 
 if TYPE_CHECKING:
     from eqlr_tools.onnx_export.checking import Agreement
-    from eqlr_tools.onnx_export.export import Export
+    from eqlr_tools.onnx_export.export import Export, Written
 
 _FACTS = [Column("inferred", right=False), Column("value", right=False)]
-_CHECKS = [
+CHECKS = [
     Column("part", 2, right=False),
     Column("output", right=False),
     Column("latents", right=False),
@@ -53,22 +53,28 @@ def export_report(done: Export) -> Report:
     for file in done.files:
         ports = f"{', '.join(file.inputs)} → {', '.join(file.outputs)}"
         lines.append(
-            f"{file.path}: {ports}; {file.nodes} nodes, {bytes_text(file.nbytes)}, {done.options.precision}, "
+            f"{file.path}: {ports}; {file.nodes} nodes, {_size(file)}, {done.options.precision}, "
             f"opset {done.options.opset}"
         )
     least = min(found.snr_db for found in done.agreements if found.latents == "usual")
     lines.append(
-        f"checked on {done.provider} against float64: SNR {_decibels(least)} (at least {done.required_snr_db:g}); "
+        f"checked on {done.provider} against float64: SNR {decibels(least)} (at least {done.required_snr_db:g}); "
         f"built in {done.build_seconds:.2g} s, checked in {done.check_seconds:.2g} s"
     )
     tables = [
         Table(_FACTS, [[name, value if isinstance(value, str) else figure(value)] for name, value in facts.items()]),
-        Table(_CHECKS, [_row(found) for found in done.agreements]),
+        Table(CHECKS, [agreement_row(found) for found in done.agreements]),
     ]
     return Report("eqlr.export/1", content, tables, lines)
 
 
-def _row(found: Agreement) -> list[Cell]:
+def _size(file: Written) -> str:
+    data = f" and {bytes_text(file.data_bytes)} in {file.path.name}.data" if file.data_bytes else ""
+    return bytes_text(file.nbytes) + data
+
+
+def agreement_row(found: Agreement) -> list[Cell]:
+    """An output and how far it is from what is expected."""
     batches = " ".join(map(str, found.batches))
     snr = round(found.snr_db, 1)
     return [
@@ -83,5 +89,6 @@ def _row(found: Agreement) -> list[Cell]:
     ]
 
 
-def _decibels(value: float) -> str:
+def decibels(value: float) -> str:
+    """A ratio in dB; it is infinite where nothing differs."""
     return "infinite" if value == float("inf") else f"{value:.1f} dB"

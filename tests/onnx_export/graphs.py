@@ -18,8 +18,8 @@ def run(path: Path, **inputs: NDArray) -> NDArray:
     return result
 
 
-def load(path: Path) -> onnx.ModelProto:
-    return onnx.load(str(path))
+def load(path: Path, *, data: bool = True) -> onnx.ModelProto:
+    return onnx.load(str(path), load_external_data=data)
 
 
 def constants(model: onnx.ModelProto) -> dict[str, onnx.TensorProto]:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
+import torch
 
+from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.errors import OutputError, VerificationError
 from eqlr_tools.onnx_export import stylegan2
-from eqlr_tools.onnx_export.export import hazardous
+from eqlr_tools.onnx_export.choices import Choices
+from eqlr_tools.onnx_export.export import Common, export
+from eqlr_tools.onnx_export.hazards import hazardous
+from eqlr_tools.onnx_export.options import Noise, Options
+from eqlr_tools.rewriting.selection import Selection
 from tests.onnx_export.graphs import load, run
 
 
@@ -100,3 +111,96 @@ def test_a_discriminator_is_no_substitute_for_a_generator(run_cli, shared_dir: P
     result = run_cli("export", source, tmp_path / "x.onnx", "--network", "D")
     assert result.code == 0, result.stderr
     assert run_cli("export", source, tmp_path / "y.onnx", "--network", "D", "--split").code == 2
+
+
+def test_hazards_are_those_of_the_audit_and_say_what_would_happen() -> None:
+    fine = np.random.default_rng(0).standard_normal((8, 8, 3, 3)) * 0.1
+    one_large = fine.copy()
+    one_large[0, 0, 0, 0] = 7e4
+    small = fine.copy()
+    small[:1] *= 1e-8
+    found = hazardous({"fine": fine, "one": one_large, "flushed": small, "subnormal": fine * 5e-4})
+    assert set(found) == {"one", "flushed", "subnormal"}
+    assert "overflow" in found["one"]
+    assert "become zero" in found["flushed"]
+    assert "subnormal" in found["subnormal"]
+
+
+def test_mixed_keeps_a_hazardous_layer_in_single_precision(samples: Path, run_cli, tmp_path: Path) -> None:
+    """One weight of 70,000 overflows in fp16: that layer stays, the others are converted, and both are said."""
+    state = torch.load(samples / "stylegan2_digits.pt", weights_only=False)  # Our own file; it holds argparse options.
+    weight = state["g_ema"]["conv1.conv.weight"]
+    weight[0, 0, 0, 0, 0] = 7e4 * math.sqrt(weight[0, 0].numel())
+    torch.save(state, tmp_path / "spoilt.pt")
+    target = tmp_path / "mixed.onnx"
+    arguments = ("export", tmp_path / "spoilt.pt", target, "--precision", "mixed", "--noise", "none")
+    result = run_cli(*arguments, "-f", "json")
+    assert result.code == 0, result.stderr
+    kept = json.loads(result.stdout)["kept_fp32"]
+    assert list(kept) == ["synthesis.b4.conv1"]
+    assert "overflow" in kept["synthesis.b4.conv1"]
+    assert "in fp32: synthesis.b4.conv1, " in run_cli(*arguments, "--force").stdout
+    kinds = {tensor.name: tensor.data_type for tensor in load(target).graph.initializer}
+    assert kinds["synthesis.b4.conv1.weight"] == onnx.TensorProto.FLOAT
+    assert kinds["synthesis.b8.conv1.weight"] == onnx.TensorProto.FLOAT16
+
+
+def test_more_than_a_file_holds_goes_beside_it(samples: Path, tmp_path: Path) -> None:
+    """As with 2 GB, here with a few kilobytes: two files, one result; replaced together, refused together."""
+    checkpoint = open_checkpoint(samples / "stylegan2_digits.pt")
+    target, common = tmp_path / "x.onnx", Common(single_file_bytes=1000)
+    done = export(checkpoint, target, Selection(), Options(), Choices(), common)
+    (file,) = done.files
+    data = tmp_path / "x.onnx.data"
+    assert (file.nbytes, file.data_bytes) == (target.stat().st_size, data.stat().st_size)
+    assert sorted(tmp_path.iterdir()) == [target, data]
+    z = np.random.default_rng(0).standard_normal((2, 32)).astype(np.float32)
+    export(checkpoint, tmp_path / "single.onnx", Selection(), Options(), Choices(), Common())
+    np.testing.assert_array_equal(run(target, z=z), run(tmp_path / "single.onnx", z=z))
+    entries = {e.key: e.value for t in load(target, data=False).graph.initializer for e in t.external_data}
+    assert entries["location"] == "x.onnx.data"
+    assert int(entries["offset"]) % 4096 == 0
+    before = data.read_bytes()
+    with pytest.raises(OutputError):
+        export(checkpoint, target, Selection(), Options(), Choices(), common)
+    target.unlink()
+    with pytest.raises(OutputError):
+        export(checkpoint, target, Selection(), Options(), Choices(), common)
+    assert data.read_bytes() == before
+    export(checkpoint, target, Selection(), Options(), Choices(), replace(common, force=True))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["single.onnx", "x.onnx", "x.onnx.data"]
+
+
+def test_two_parts_with_data_and_random_noise(samples: Path, tmp_path: Path) -> None:
+    options = Options(split=True, noise=Noise.random)
+    common = Common(single_file_bytes=1000)
+    export(
+        open_checkpoint(samples / "stylegan2_digits.pt"), tmp_path / "x.onnx", Selection(), options, Choices(), common
+    )
+    names = [f"x.{part}.onnx{end}" for part in ("mapping", "synthesis") for end in ("", ".data")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_a_wrong_graph_leaves_no_data_behind(samples: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(stylegan2, "SQRT2", 1.4)
+    with pytest.raises(VerificationError):
+        export(
+            open_checkpoint(samples / "stylegan2_digits.pt"),
+            tmp_path / "x.onnx",
+            Selection(),
+            Options(split=True),
+            Choices(),
+            Common(single_file_bytes=1000),
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("provider", ["cuda", "tensorrt"])
+def test_a_provider_that_is_not_installed_is_named_with_its_install_line(samples, run_cli, tmp_path, provider) -> None:
+    available = onnxruntime.get_available_providers()
+    if any(provider in name.lower() for name in available):
+        pytest.skip(f"this ONNX Runtime has {available}")
+    result = run_cli("export", samples / "stylegan2_digits.pt", tmp_path / "x.onnx", "--provider", provider)
+    assert result.code == 2
+    assert "eqlr-tools[gpu]" in result.stderr
+    assert not list(tmp_path.iterdir())

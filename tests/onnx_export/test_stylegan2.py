@@ -10,21 +10,14 @@ import onnxruntime
 import pytest
 
 from eqlr_tools.networks import stylegan2
-from eqlr_tools.onnx_export.checking import check_file, compare, require, snr_db
+from eqlr_tools.onnx_export.checking import Trial, check_file, compare, require, snr_db
 from eqlr_tools.onnx_export.options import Image, Latent, Noise, Options, Precision
 from eqlr_tools.onnx_export.runtime import Provider
 from eqlr_tools.onnx_export.stylegan2 import StyleGAN2
 from eqlr_tools.onnx_export.stylegan2_discriminator import StyleGAN2Discriminator
 from tests.onnx_export.graphs import discriminator_parameters, parameters, with_style_scale
+from tests.onnx_export.tensorrt import refused_by_tensorrt
 from tests.oracles import Oracle, relative_error
-
-TENSORRT_OPERATORS = frozenset(
-    """
-    Abs Add Cast Clip Concat Conv ConvTranspose DepthToSpace Div Gather Gemm Identity LeakyRelu MatMul Max Mul
-    RandomNormalLike Reciprocal ReduceMax ReduceMean ReduceSum Reshape Slice Sqrt Sub Tile Transpose
-    """.split()
-)
-"""Those of TensorRT's list of supported operators that graphs from here may have."""
 
 
 def model_of(network: StyleGAN2, options: Options, part: str = "generator") -> onnx.ModelProto:
@@ -54,13 +47,16 @@ def run(model: onnx.ModelProto, **inputs: np.ndarray) -> np.ndarray:
     ],
 )
 @pytest.mark.parametrize("labels", [0, 5])
-def test_every_form_agrees_with_the_reference(options: Options, labels: int) -> None:
+def test_every_form_agrees_with_the_reference(options: Options, labels: int, tmp_path: Path) -> None:
     network = StyleGAN2(parameters(16, labels=labels), clamp=256.0)
     for part, graph in network.graphs(options).items():
-        model = graph.model({"key": "value"})
-        check_file(model, options.opset)
-        least = 100.0 if options.precision is Precision.fp32 else 55.0
-        require(compare(part, graph, model, network, options, Provider.cpu), least)
+        path = tmp_path / f"{part}.onnx"
+        onnx.save(graph.model({"key": "value"}), str(path))
+        check_file(path, options.opset)
+        least = 100.0 if options.precision is Precision.fp32 else 60.0
+        agreements = compare(Trial(part, graph, network, options), path, Provider.cpu)
+        require(agreements, least)
+        assert {found.samples for found in agreements} == {3, 4}, "several seeds, and one of them once more alone"
 
 
 def test_latents_of_each_place_reach_their_layers() -> None:
@@ -111,17 +107,8 @@ def test_half_precision_stores_half_weights_and_computes_styles_in_single() -> N
 @pytest.mark.parametrize("precision", [Precision.fp32, Precision.fp16])
 @pytest.mark.parametrize("noise", list(Noise))
 def test_nothing_is_used_that_tensorrt_refuses(precision: Precision, noise: Noise) -> None:
-    """Constant weights in every convolution, groups that do not follow the batch, operators that its parser knows."""
     model = model_of(StyleGAN2(parameters(16, labels=3)), Options(precision=precision, noise=noise))
-    constants = {tensor.name: tensor for tensor in model.graph.initializer}
-    convolutions = [node for node in model.graph.node if node.op_type in ("Conv", "ConvTranspose")]
-    assert convolutions
-    for node in convolutions:
-        assert all(name in constants for name in node.input[1:]), node.name
-        groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-        assert groups == 1 or constants[node.input[1]].dims[1] == 1, f"{node.name} is neither dense nor depthwise"
-    assert {node.op_type for node in model.graph.node} <= TENSORRT_OPERATORS
-    assert not {tensor.data_type for tensor in constants.values()} & {onnx.TensorProto.DOUBLE}
+    assert refused_by_tensorrt(model) == []
     assert [port.type.tensor_type.shape.dim[0].dim_param for port in model.graph.output] == ["batch"]
 
 
