@@ -61,6 +61,20 @@ def _shortened(text: str) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2]} … {text[-_LONGEST // 2 :]}"
 
 
+def open_closed_streams() -> None:
+    """Started with stdout or stderr closed, Python has none: nobody listens, so what is said goes nowhere.
+
+    It also keeps a checkpoint from being opened under the number of a standard stream.
+    """
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            sink = os.open(os.devnull, os.O_WRONLY)
+            if sink != descriptor:
+                os.dup2(sink, descriptor)
+                os.close(sink)
+            setattr(sys, name, os.fdopen(descriptor, "w", encoding="utf-8", closefd=False))
+
+
 def _silence_stdout() -> None:
     """The reader of our output has gone; keep Python from complaining about it at exit."""
     sink = os.open(os.devnull, os.O_WRONLY)

@@ -8,6 +8,7 @@ from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
 from eqlr_tools.ranges.counting import Counts, count_tensor
 from eqlr_tools.ranges.fast import Kernels
+from eqlr_tools.ranges.hazards import accumulation_of
 from eqlr_tools.ranges.noise import ALL, measure_noise
 from eqlr_tools.ranges.quantiles import exact_order_statistics
 from eqlr_tools.ranges.scaled import Scaled
@@ -48,7 +49,8 @@ def examine(
         {"int8_per_tensor": noise.int8_per_tensor.snr_db, "int8_per_channel": noise.int8_per_channel.snr_db},
         noise.exact or counts.cuts is None,
     )
-    return [
-        statistics_of(Scaled(counts), measured, question.stored_terms),
-        statistics_of(Scaled(counts, question.scale), replace(measured, noise=noise.effective), question.terms),
-    ]
+    stored = statistics_of(Scaled(counts), measured, question.stored_terms)
+    if question.scale == 1.0:
+        return [stored, replace(stored, accumulation=accumulation_of(stored.abs_max, question.terms))]
+    effective = replace(measured, noise=noise.effective)
+    return [stored, statistics_of(Scaled(counts, question.scale), effective, question.terms)]

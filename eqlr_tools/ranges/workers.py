@@ -6,6 +6,7 @@ not exist everything runs in this process, with the same result.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -38,14 +39,15 @@ def spread_over(work: Callable[[Task], Answer], tasks: Sequence[Task], jobs: int
     working: list[Any] = []
     remaining = iter(range(len(tasks)))
     try:
-        for _ in range(min(jobs, len(tasks))):
-            here, there = context.Pipe()
-            process = context.Process(target=_serve, args=(there, work, tasks, os.getpid()), daemon=True)
-            process.start()
-            processes.append(process)
-            there.close()
-            here.send(next(remaining))
-            working.append(here)
+        with _interrupts_held():
+            for _ in range(min(jobs, len(tasks))):
+                here, there = context.Pipe()
+                process = context.Process(target=_serve, args=(there, work, tasks, os.getpid()), daemon=True)
+                process.start()
+                processes.append(process)
+                there.close()
+                here.send(next(remaining))
+                working.append(here)
         while working:
             ready: list[Any] = multiprocessing.connection.wait(working)
             for connection in ready:
@@ -60,6 +62,19 @@ def spread_over(work: Callable[[Task], Answer], tasks: Sequence[Task], jobs: int
             process.terminate()
         for process in processes:
             process.join()
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits: raised inside the hooks that run around a fork it would be lost, or leave a worker behind.
+
+    Workers inherit the mask, so that it never reaches them.
+    """
+    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
 
 def _serve(connection: Any, work: Callable[[Any], Any], tasks: Sequence[Any], parent: int) -> None:

@@ -80,14 +80,17 @@ class Report:
         return {"schema": self.schema, **plain(self.content)}
 
 
+_PLAIN = frozenset([int, str, bool, type(None)])
+
+
 def plain(value: Any) -> Any:
     """Lists, dicts, text and finite numbers only."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {str(key): plain(child) for key, child in value.items()}
+        return {str(key): child if type(child) in _PLAIN else plain(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
-        return [plain(child) for child in value]
+        return [child if type(child) in _PLAIN else plain(child) for child in value]
     return value
 
 

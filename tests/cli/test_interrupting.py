@@ -55,3 +55,43 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path, jobs: int) -> None:
     with pytest.raises(ProcessLookupError):
         os.killpg(process.pid, 0)
     assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
+
+
+INTERRUPTED_WHILE_STARTING = """
+import os, signal, sys
+from eqlr_tools.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_while_workers_start_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    _large_file(path, 100)
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_WHILE_STARTING, "audit", path, "--jobs", "2", "-o", tmp_path / "out.txt"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["eqlr: interrupted; nothing was left behind"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
+
+
+@pytest.mark.parametrize("stream", [1, 2])
+def test_a_closed_stream_is_no_error(tmp_path: Path, stream: int) -> None:
+    path = tmp_path / "large.safetensors"
+    _large_file(path, 1)
+    done = subprocess.run(
+        [sys.executable, "-m", "eqlr_tools", "audit", path, "-o", tmp_path / "out.json", "-f", "json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=lambda: os.close(stream),
+    )
+    assert done.returncode == 0
+    assert done.stdout == ""
+    assert "error" not in done.stderr

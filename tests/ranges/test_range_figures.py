@@ -54,6 +54,34 @@ def test_every_figure_agrees_with_the_reference(data: st.DataObject, dtype: str,
             _assert_hazard(statistics.hazards[form], reference.hazard(values, form))
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.data(), st.sampled_from(OTHERS), st.sampled_from(SCALES))
+def test_integers_booleans_and_complex_magnitudes_agree_with_float64(
+    data: st.DataObject, dtype: str, scale: float
+) -> None:
+    kind = BY_NAME[dtype]
+    shape = data.draw(hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=6))
+    raw = data.draw(
+        hnp.arrays(np.uint8, (*shape, kind.itemsize), elements=st.integers(0, 1 if dtype == "BOOL" else 255))
+    )
+    bits = raw.view(kind.bits_dtype)[..., 0]
+    stored, applied = examine(reference.tensor_of(bits, dtype), Question(scale))
+    for statistics, factor in ((stored, 1.0), (applied, scale)):
+        with np.errstate(over="ignore", invalid="ignore"):
+            values = np.abs(kind.values(bits)) if kind.kind == "complex" else kind.values(bits)
+            values = values.astype(np.float64) * factor
+        expected = reference.figures(values)
+        for name in ("zeros", "nans", "infinities"):
+            assert getattr(statistics, name) == expected[name], name
+        if statistics.infinities == stored.infinities and statistics.zeros == stored.zeros:
+            assert statistics.histogram.exponents == expected["exponents"]
+            assert statistics.histogram.counts == expected["counts"]
+            for name in ("min", "max", "abs_max", "min_nonzero"):
+                assert getattr(statistics, name) == expected[name], name
+            _assert_moments(statistics, expected, values)
+            _assert_quantiles(statistics, values)
+
+
 def _assert_moments(statistics, expected, values) -> None:
     if expected["rms"] is None:
         assert statistics.rms is None
