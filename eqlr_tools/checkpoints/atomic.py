@@ -8,6 +8,7 @@ left behind and remove it.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,8 @@ except ImportError:  # Windows: files are kept from being removed while open, wh
     fcntl = None  # type: ignore[assignment]
 
 _MARK = ".eqlr-tmp-"
+_LONGEST_STEM = 200
+"""Most file systems allow names of 255 bytes; mark and process number take some 20 of them."""
 
 
 def check_target(target: Path, sources: tuple[Path, ...], force: bool) -> None:
@@ -132,7 +135,13 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _temporary(target: Path) -> Path:
-    return target.with_name(f".{target.name}{_MARK}{os.getpid()}")
+    return target.with_name(f".{_stem(target)}{_MARK}{os.getpid()}")
+
+
+def _stem(target: Path) -> str:
+    """What names the target in the names of its temporary files: the hash of a name that leaves no room for more."""
+    encoded = os.fsencode(target.name)
+    return target.name if len(encoded) <= _LONGEST_STEM else hashlib.sha256(encoded).hexdigest()
 
 
 @contextlib.contextmanager
@@ -184,7 +193,7 @@ def _sync(path: Path, mode: int) -> None:
 
 def remove_stale(target: Path) -> None:
     """Remove temporary files and folders for this target that no running process holds."""
-    for left in target.parent.glob(f".{_escaped(target.name)}{_MARK}*"):
+    for left in target.parent.glob(f".{_escaped(_stem(target))}{_MARK}*"):
         with contextlib.suppress(OSError):
             if fcntl is not None:
                 descriptor = os.open(left, os.O_RDONLY)

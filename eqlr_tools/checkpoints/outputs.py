@@ -16,8 +16,9 @@ from eqlr_tools.checkpoints.trees import Path, dotted
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WRITE_BLOCK_BYTES = 1 << 19
-"""Half a MiB for each of two threads keeps the blocks in cache and the system calls few."""
+WRITE_BLOCK_BYTES = 1 << 18
+"""A quarter of a MiB for each of two threads stays in cache. Linux gives a longer write larger pages of its file cache,
+which have to be found first: writes of half a MiB and more took up to six times as long (`benchmarks/rewrite.py`)."""
 
 
 class Transform(Protocol):

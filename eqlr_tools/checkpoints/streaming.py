@@ -1,9 +1,9 @@
 """Writing tensors at known places of a file, in bounded memory and on two threads.
 
 A block is read, changed in place and written while it is in the cache of one core. Reading, numpy's arithmetic,
-checksums and writing all release the interpreter lock. Write-back is started early, so that the disk works while the
-next blocks are computed, and the final fsync has little left to wait for. More than two threads do not help: memory
-and disk are the limit (`benchmarks/rewrite.py`).
+checksums and writing all release the interpreter lock. Write-back is started after every piece, so that the disk works
+while the next are computed and while the file is verified, and the final fsync has little left to wait for. What a
+rewrite costs beside copying the file, with start-up and verification, is printed by `benchmarks/rewrite.py`.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 THREADS = 2
-PIECE_BYTES = 1 << 25
-"""Tensors are cut into pieces of 32 MiB, so that one huge tensor keeps both threads busy."""
+PIECE_BYTES = 1 << 23
+"""Tensors are cut into pieces of 8 MiB, so that one huge tensor keeps both threads busy, and soon the disk."""
 
 
 @dataclass(frozen=True)

@@ -18,19 +18,21 @@ def carry_out(plan: Plan, chosen: Selection, writing: Writing) -> None:
     from eqlr_tools.checkpoints.remote import is_remote
     from eqlr_tools.cli.sink import check_output, emit, progress
     from eqlr_tools.reports.rewriting import plan_report
+    from eqlr_tools.rewriting.overflow import refuse_overflow
     from eqlr_tools.rewriting.plan import in_shards
-    from eqlr_tools.rewriting.run import check_targets, planned_bytes
+    from eqlr_tools.rewriting.run import check_targets, planned_bytes, written_files
     from eqlr_tools.rewriting.upload import check_remote_target, run_anywhere
 
     force, form = writing.force, writing.format
     plan = in_shards(plan, size_in_bytes(writing.max_shard_size))
-    check_output(writing.output, (*plan.source.files, plan.target), form, force=force)
+    check_output(writing.output, (*plan.source.files, plan.target, *written_files(plan)), form, force=force)
     verification = None
     if writing.dry_run:
         if is_remote(plan.target):
             check_remote_target(plan.target, force)
         else:
             check_targets(plan, force)
+        refuse_overflow(plan)
     else:
         with progress(plan.operation, planned_bytes(plan), quiet=writing.quiet) as advance:
             verification = run_anywhere(plan, chosen, force=force, progress=advance).verification

@@ -19,8 +19,8 @@ from eqlr_tools.checkpoints.provenance import is_torch_value, plain_record
 from eqlr_tools.checkpoints.remote import is_remote
 from eqlr_tools.checkpoints.sharding import Shard, index_of, into_shards
 from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.checkpoints.trees import MAX_DEPTH, dotted
 from eqlr_tools.checkpoints.trees import Path as TreePath
-from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.errors import OutputError, UsageError
 from eqlr_tools.rewriting.edits import Dropped, Edit
 from eqlr_tools.rewriting.optimizer import LearningRate, OptimizerOptions, convert_optimizers
@@ -193,6 +193,11 @@ class _Changes:
 def _rebuild(tree: Any, path: TreePath, changes: _Changes, origin: dict[int, Edit]) -> Any:
     if path in changes.subtrees:
         tree = changes.subtrees[path]
+    if len(path) > MAX_DEPTH:
+        raise OutputError(
+            f"{dotted(path[:3])}… is nested more than {MAX_DEPTH} deep, or holds itself; it cannot be written",
+            hint="load it with its own project and save the state dict alone",
+        )
     if isinstance(tree, Tensor):
         return Output(tree)
     if isinstance(tree, dict):

@@ -24,6 +24,7 @@ from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.errors import OutputError, VerificationError
 from eqlr_tools.families.registry import Recognition
+from eqlr_tools.rewriting import overflow
 from eqlr_tools.rewriting.plan import Plan, is_flat
 from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all
@@ -82,8 +83,13 @@ def planned_bytes(plan: Plan) -> int:
 
 def check_targets(plan: Plan, force: bool) -> None:
     """Raise OutputError if a file that the plan writes, or would replace, must not be touched."""
-    for path in places_taken(plan.target, plan.shards) if plan.shards else [plan.target]:
+    for path in written_files(plan):
         check_target(path, plan.source.files, force)
+
+
+def written_files(plan: Plan) -> list[Path]:
+    """Every file that a run writes or takes the place of."""
+    return places_taken(plan.target, plan.shards) if plan.shards else [plan.target]
 
 
 def _write(plan: Plan, file: BinaryIO, progress: Progress) -> None:
@@ -159,7 +165,7 @@ def _verify_written(
         raise VerificationError(
             f"{plan.target}: not written, because verification failed: {len(result.failures)} of "
             f"{len(result.comparisons)} tensors differ, first {worst.network}.{worst.name} ({worst.problem}{size})",
-            hint="the scaled numbers are too large for their type: --exclude the layer, or save the source as float32"
+            hint=overflow.HINT
             if worst.problem == OVERFLOWS
             else "the source is untouched; please report this with the output of eqlr explain",
         )

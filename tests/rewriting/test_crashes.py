@@ -157,3 +157,34 @@ def test_an_existing_target_survives_a_failure(source: Path, tmp_path: Path, run
         signal.signal(signal.SIGXFSZ, previous)
     assert result.code == 2
     assert target.read_bytes() == b"precious"
+
+
+def test_names_as_long_as_a_file_system_allows(
+    source: Path, tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The temporary file's name is no longer than the target's, and the next run still finds what was left."""
+    target = tmp_path / ("x" * 252 + ".pt")
+    left = []
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "_publish", lambda temporary, *_: left.append(temporary.name))
+        patch.setattr(Path, "unlink", lambda *_, **__: None)  # As if killed: nobody removes it.
+        run_cli("bake", source, target)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == left
+    assert run_cli("bake", source, target).code == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source", target.name]
+
+
+def test_a_tree_that_holds_itself_is_refused(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    state: dict[str, object] = {
+        "g": {
+            "layer.parametrizations.weight.original": torch.randn(4, 16),
+            "layer.parametrizations.weight.0.scale": torch.tensor(0.25),
+        }
+    }
+    state["again"] = [state]
+    torch.save(state, tmp_path / "model.pt")
+    for suffix in (".pt", ".safetensors"):
+        result = run_cli("bake", tmp_path / "model.pt", tmp_path / f"plain{suffix}")
+        assert result.code == 2
+        assert "holds itself" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["model.pt"]

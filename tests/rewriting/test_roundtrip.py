@@ -136,6 +136,20 @@ def test_overflow_is_caught_before_the_file_exists(run_cli: Callable[..., Result
     assert [path.name for path in tmp_path.iterdir()] == ["plain.pt"]
 
 
+@pytest.mark.parametrize(("largest", "code"), [(3e4, 1), (500.0, 0)])
+def test_a_dry_run_tells_of_an_overflow(
+    largest: float, code: int, run_cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    state = {"fc.weight": torch.ones((4, 4096), dtype=torch.float16), "fc.bias": torch.zeros(4)}
+    state["fc.weight"][3, 4095] = largest
+    state["fc.weight"][0, 0] = float("inf")
+    torch.save(state, tmp_path / "plain.pt")
+    dry = run_cli("equalize", tmp_path / "plain.pt", tmp_path / "e.pt", "--dry-run")
+    assert dry.code == code, dry.stderr
+    assert ("fc.weight" in dry.stderr) == bool(code)
+    assert run_cli("equalize", tmp_path / "plain.pt", tmp_path / "e.pt").code == code
+
+
 @pytest.mark.parametrize("prefix", ["", "generator.", "g_ema.", "module."])
 def test_a_flat_file_keeps_its_names(prefix: str, run_cli: Callable[..., Result], tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file

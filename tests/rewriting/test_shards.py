@@ -271,3 +271,16 @@ def test_a_failed_verification_leaves_what_stood(
     result = bake(run_cli, source, out / "plain.safetensors", "20kB", "--force")
     assert result.code == 1, result.stderr
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", ["plain-00002-of-00004.safetensors", "plain.safetensors.index.json"])
+def test_a_report_does_not_replace_a_file_of_the_set(
+    name: str, source: Path, out: Path, run_cli: Callable[..., Result]
+) -> None:
+    target = out / "plain.safetensors"
+    assert bake(run_cli, source, target, "50kB").code == 0
+    before = (out / name).read_bytes()
+    result = bake(run_cli, source, target, "50kB", "--force", "-o", out / name)
+    assert result.code == 2
+    assert "would replace the checkpoint" in result.stderr
+    assert (out / name).read_bytes() == before
