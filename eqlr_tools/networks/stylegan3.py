@@ -28,7 +28,7 @@ Conventions:
   sample's own, which matters to the eps alone. To-RGB is neither normalised nor demodulated.
 * Weights are divided by sqrt(magnitude), in to-RGB too.
 * A convolution pads by k - 1. Then: bias, upsampling, leaky ReLU with slope 0.2 times sqrt(2), clamp, downsampling
-  (`resampling.py`). To-RGB has only bias and clamp, and the image is its output times `output_scale`.
+  (`fir.py`). To-RGB has only bias and clamp, and the image is its output times `output_scale`.
 * Sizes: with an output of `out` pixels from `in`, the upsampled activation is padded by
   (out - 1) down + 1 - (in + k - 1) up + taps_up + taps_down - 2 in all, half of that plus up before it.
 """
@@ -43,10 +43,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eqlr_tools.networks import stylegan2
 from eqlr_tools.networks.arrays import SLOPE, correlate, leaky_relu
-from eqlr_tools.networks.resampling import along_height, along_width, downsampling, separated, upsampling
-from eqlr_tools.networks.stylegan2 import DEMODULATION_EPS
+from eqlr_tools.networks.fir import along_height, along_width, downsampling, separated, upsampling
+from eqlr_tools.networks.stylegan2 import DEMODULATION_EPS, latents
 from eqlr_tools.scaling import SQRT2, Shape
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ def _padding(
 
 def generate(p: Parameters, form: Form, z: NDArray, *, label: NDArray | None = None, psi: float = 1.0) -> NDArray:
     """Images from latents. Computes in the dtype of `z`; parameters should have the same."""
-    return synthesise(p, form, truncated(p, stylegan2.latents(p, z, label), psi, label))
+    return synthesise(p, form, truncated(p, latents(p, z, label), psi, label))
 
 
 def with_label_table(p: Parameters) -> dict[str, NDArray]:

@@ -16,6 +16,7 @@ from eqlr_tools.onnx_export import (
     stylegan1_discriminator,
     stylegan2,
     stylegan2_discriminator,
+    stylegan3,
 )
 from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
@@ -116,6 +117,7 @@ _MAKERS: dict[tuple[str, str], Callable[[CanonicalNetwork, Choices], Made]] = {
     ("stylegan2", "generator"): stylegan2.made,
     ("stylegan2", "discriminator"): stylegan2_discriminator.made,
     ("labml-stylegan2", "discriminator"): labml_discriminator.made,
+    ("stylegan3", "generator"): stylegan3.made,
     ("gfpgan", "generator"): gfpgan.made,
     ("progan", "generator"): progan.made,
     ("stylegan1", "generator"): stylegan1.made,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eqlr_tools.networks import stylegan3
-from eqlr_tools.networks.resampling import along_height, along_width, downsampling, separated, upsampling
+from eqlr_tools.networks.fir import along_height, along_width, downsampling, separated, upsampling
 from eqlr_tools.rewriting.stylegan3_form import shaped_form, stated_form, unsaid
 from tests.networks.test_stylegan2 import parameters, read
 from tests.oracles import Oracle, relative_error
