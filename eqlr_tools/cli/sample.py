@@ -41,9 +41,12 @@ def sample(
     """Draw images from a generator by ONNX Runtime, as one PNG file: what the exported graph really computes."""
     from eqlr_tools.checkpoints.atomic import check_target, new_file
     from eqlr_tools.cli.sink import note
+    from eqlr_tools.errors import UsageError
     from eqlr_tools.onnx_export.png import png
     from eqlr_tools.onnx_export.sampling import Sampling, draw, grid, parse_seeds, runner
 
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"{output}: pictures are written as PNG", hint="name it .png")
     check_target(output, (source,), force)
     wanted = Sampling(parse_seeds(seeds), truncation, label)
     model = runner(source, options.selection(network, family, gain, lr_multiplier), provider)

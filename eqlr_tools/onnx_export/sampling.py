@@ -75,11 +75,25 @@ def draw(runner: InferenceSession, what: Sampling) -> NDArray:
         raise UsageError("--class: this generator has no classes", hint="leave it out")
     if what.truncation != 1.0 and "truncation_psi" not in ports:
         raise UsageError("--truncation: this generator has no w to truncate", hint="leave it out")
-    images = [
-        _as_pixels(runner.run(None, _feed(ports, what, what.seeds[start : start + _BATCH]))[0])
-        for start in range(0, len(what.seeds), _BATCH)
-    ]
+    batch = ports["z"].shape[0] if isinstance(ports["z"].shape[0], int) else _BATCH
+    images = []
+    for start in range(0, len(what.seeds), batch):
+        seeds = what.seeds[start : start + batch]
+        # A graph with a fixed batch gets as many as it wants; what is too much is not drawn.
+        fed = [*seeds, *[seeds[-1]] * (batch - len(seeds))] if isinstance(ports["z"].shape[0], int) else seeds
+        images.append(_as_pixels(_run(runner, _feed(ports, what, fed)))[: len(seeds)])
     return np.concatenate(images)
+
+
+def _run(runner: InferenceSession, feed: dict[str, NDArray]) -> NDArray:
+    try:
+        image: NDArray = runner.run(None, feed)[0]
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"the model does not run on latents of its own shape: {reason}") from error
+    if image.ndim != 4:
+        raise UsageError(f"the model's first output has {image.ndim} axes; images have four")
+    return image
 
 
 def _feed(ports: dict[str, Any], what: Sampling, seeds: Sequence[int]) -> dict[str, NDArray]:

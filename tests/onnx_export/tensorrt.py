@@ -31,6 +31,7 @@ def refused_by_tensorrt(model: onnx.ModelProto) -> list[str]:
     reasons = [
         f"{tensor.name} is {tensor.data_type}" for tensor in constants.values() if tensor.data_type not in _TYPES
     ]
+    producers = {name: node for node in model.graph.node for name in node.output}
     typed = onnx.shape_inference.infer_shapes(model).graph
     for info in [*typed.value_info, *typed.input, *typed.output]:
         if info.type.tensor_type.elem_type not in _TYPES:
@@ -40,10 +41,12 @@ def refused_by_tensorrt(model: onnx.ModelProto) -> list[str]:
             reasons.append(f"{node.name}: operator {node.domain}.{node.op_type}")
         if node.op_type in ("Conv", "ConvTranspose"):
             reasons += _of_convolution(node, constants)
-        if node.op_type in ("Reshape", "Expand", "Tile", "Slice") and any(
-            name not in constants for name in node.input[1:]
-        ):
-            reasons.append(f"{node.name}: a shape that is computed")
+        if node.op_type in ("Reshape", "Expand", "Tile", "Slice", "Resize"):
+            reasons += [
+                f"{node.name}: {name} depends on data, and shapes may only depend on shapes"
+                for name in node.input[1:]
+                if not _is_shape(name, constants, producers)
+            ]
     return reasons
 
 
@@ -55,3 +58,13 @@ def _of_convolution(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto]
     if groups != 1 and constants[node.input[1]].dims[1] != 1:
         return [f"{node.name}: {groups} groups that are not one per channel"]
     return []
+
+
+def _is_shape(name: str, constants: dict[str, onnx.TensorProto], producers: dict[str, onnx.NodeProto]) -> bool:
+    """True for what is computed from constants and from sizes alone: a shape tensor, in TensorRT's words."""
+    if not name or name in constants:
+        return True
+    node = producers.get(name)
+    if node is None:
+        return False
+    return node.op_type in ("Shape", "Size") or all(_is_shape(each, constants, producers) for each in node.input)

@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from PIL import Image
 
@@ -63,3 +64,22 @@ def test_says_what_cannot_be_drawn(run_cli, samples: Path, tmp_path: Path) -> No
     assert run_cli("sample", progan, "-o", tmp_path / "x.png", "--truncation", "0.5").code == 2
     assert not (tmp_path / "x.png").exists()
     assert run_cli("sample", progan, "-o", tmp_path / "x.png", "--seeds", "0").code == 0
+
+
+def test_a_fixed_batch_is_filled(run_cli, samples: Path, tmp_path: Path) -> None:
+    """Models of other exporters often have one; the picture is the same as with a free one."""
+    free, fixed = tmp_path / "free.onnx", tmp_path / "fixed.onnx"
+    assert run_cli("export", samples / "stylegan2_digits.pt", free).code == 0
+    model = onnx.load(str(free))
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, str(fixed))
+    for source in (free, fixed):
+        result = run_cli("sample", source, "-o", source.with_suffix(".png"), "--seeds", "0-5")
+        assert result.code == 0, result.stderr
+    assert free.with_suffix(".png").read_bytes() == fixed.with_suffix(".png").read_bytes()
+
+
+def test_other_pictures_than_png_are_refused(run_cli, samples: Path, tmp_path: Path) -> None:
+    result = run_cli("sample", samples / "stylegan2_digits.pt", "-o", tmp_path / "x.jpg")
+    assert (result.code, "PNG" in result.stderr) == (2, True)
+    assert not (tmp_path / "x.jpg").exists()
