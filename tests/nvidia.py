@@ -1,7 +1,7 @@
 """NVIDIA's StyleGAN2 once more, in torch and from the facts: modules whose state dicts and outputs are the truth.
 
 Nothing here is shared with eqlr_tools: upsampling inserts zeros, weights are modulated per sample, run-time constants
-are applied to stored weights.
+are applied to stored weights. Modules and parameters are registered in the order of NVIDIA's code.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ class Generator(nn.Module):
         super().__init__()
         self.widths, self.structure, self.clamp, self.image_pad = widths, structure, None, (2, 1)
         z, w = 10, 12
-        self.mapping = Mapping(z, labels, w)
         self.synthesis = nn.Module()
+        self.mapping = Mapping(z, labels, w)
         for size, width in widths.items():
             block = nn.Module()
             if size == 4:
@@ -179,9 +179,9 @@ class Discriminator(nn.Module):
             else:
                 block.conv = Conv(width + maps, width, 3)
                 block.fc, block.out = Dense(16 * width, width), Dense(width, out if labels else 1)
+                if labels:
+                    self.mapping = Mapping(0, labels, out)
             self.add_module(f"b{size}", block)
-        if labels:
-            self.mapping = Mapping(0, labels, out)
 
     def forward(self, image: Tensor, label: Tensor | None = None) -> Tensor:
         x: Tensor | float = 0.0

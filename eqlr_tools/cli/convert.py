@@ -41,7 +41,8 @@ def convert(
     """Write a checkpoint as another project has it: names, layouts, kernel orientation, constants, averages.
 
     The result is read back and compared with the source, parameter by parameter, before it gets its name. What the
-    target cannot express is an error that names it; nothing is dropped on the way but the optimizer's state.
+    target cannot express is an error that names it. Optimizer state goes along where the order of the target's
+    parameters is known; where it cannot, it is left out, and a note says why.
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.checkpoints.remote import locate

@@ -95,6 +95,8 @@ class Naming:
     `measured` tells the depth from names and shapes, where it is more than a resolution.
     `structure` names variants of one architecture with other tensors, between which there is no way.
     `others` is a pattern of names that may stand in the same dict and are no part of this network.
+    `order` sorts the names of its parameters as the modules of the family's code register them, and `optimizer_place`
+    is where a file of that family keeps the optimizer's state, which numbers them in that order.
     `implied` are canonical parameters that such a network has, with these values, where its file does not store them.
     """
 
@@ -109,6 +111,8 @@ class Naming:
     measured: Callable[[Mapping[str, Shape]], Depth | None] | None = None
     structure: str = ""
     others: str = ""
+    order: Callable[[str], Any] | None = None
+    optimizer_place: str = ""
     implied: Mapping[str, NDArray] = field(default_factory=dict, compare=False)
 
     def same_kind(self, other: Naming) -> bool:

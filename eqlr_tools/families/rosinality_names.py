@@ -156,9 +156,38 @@ def _conv(canonical: str, stored: str, number: int, conv: str) -> Iterator[Slot]
     yield Slot(f"{canonical}.bias", f"{stored}.{number + 1}.bias")
 
 
+_HEADS = ("style", "input", "conv1", "to_rgb1", "convs", "to_rgbs", "final_conv", "final_linear")
+_TAILS = """
+    weight bias conv.weight conv.modulation.weight conv.modulation.bias noise.weight activate.bias conv1.0.weight
+    conv1.1.bias conv2.1.weight conv2.2.bias skip.1.weight
+""".split()
+
+
+def _order(name: str) -> tuple[int, int, int]:
+    """As rosinality's modules register: a module's own parameters before those of its children."""
+    head, _, rest = name.partition(".")
+    number, _, tail = rest.partition(".") if rest[:1].isdigit() else ("0", "", rest)
+    return _HEADS.index(head), int(number), _TAILS.index(tail) if tail in _TAILS else 0
+
+
 ROSINALITY = (
-    Naming(ARCHITECTURE, "generator", _generator(_ROSINALITY), ("g",), ("g_ema",)),
-    Naming(ARCHITECTURE, "discriminator", _discriminator("convs", "weight", "weight", kernels=True), ("d",)),
+    Naming(
+        ARCHITECTURE,
+        "generator",
+        _generator(_ROSINALITY),
+        ("g",),
+        ("g_ema",),
+        order=_order,
+        optimizer_place="g_optim",
+    ),
+    Naming(
+        ARCHITECTURE,
+        "discriminator",
+        _discriminator("convs", "weight", "weight", kernels=True),
+        ("d",),
+        order=_order,
+        optimizer_place="d_optim",
+    ),
 )
 BASICSR = (
     Naming(ARCHITECTURE, "generator", _generator(_BASICSR), ("params",), ("params_ema",)),

@@ -229,6 +229,7 @@ def _structures(
     place: tuple[str, ...],
     ema_place: tuple[str, ...] = (),
     reads_only: str = "",
+    order: Callable[[str], tuple[int, ...]] | None = None,
 ) -> Iterator[Naming]:
     """A naming per structure, the most demanding first: what fits it fits `orig` as well."""
 
@@ -238,7 +239,34 @@ def _structures(
     others: tuple[Structure, ...] = ("skip", "resnet", "orig")
     for structure in sorted(others, key=lambda s: (s != USUAL[role], s == "orig")):
         said = "" if structure == USUAL[role] else structure
-        yield Naming(ARCHITECTURE, role, having(structure), place, ema_place, reads_only=reads_only, structure=said)
+        yield Naming(
+            ARCHITECTURE,
+            role,
+            having(structure),
+            place,
+            ema_place,
+            reads_only=reads_only,
+            structure=said,
+            order=order,
+            optimizer_place=f"{place[0]}_optim" if order else "",
+        )
+
+
+_LAYERS = ("const", "fromrgb", "conv", "conv0", "conv1", "torgb", "skip", "fc", "out")
+_PARTS = ("weight", "noise_strength", "bias", "affine.weight", "affine.bias")
+
+
+def _ada_order(name: str) -> tuple[int, ...]:
+    """As NVIDIA's modules register: synthesis before mapping; a discriminator's mapping before its last block."""
+    if name.startswith("mapping."):
+        _, layer, part = name.split(".")
+        behind = 0 if layer == "embed" else 1 + int(layer.removeprefix("fc"))
+        return 1, -5, behind, _PARTS.index(part)
+    generator = name.startswith("synthesis.")
+    block, layer, part = f"{name.removeprefix('synthesis.')}.".split(".", 2)
+    size = int(block.removeprefix("b"))
+    place = (0, size) if generator else (1, -size)
+    return *place, _LAYERS.index(layer), _PARTS.index(part.rstrip(".")) if part else 0
 
 
 PLAIN_DISCRIMINATORS = tuple(_structures("discriminator", plain_discriminator, ("discriminator",)))
@@ -246,9 +274,9 @@ PLAIN = (
     *_structures("generator", plain_generator, ("generator",), ("generator_ema",)),
     *PLAIN_DISCRIMINATORS,
 )
-NVIDIA_DISCRIMINATORS = tuple(_structures("discriminator", ada_discriminator, ("D",)))
+NVIDIA_DISCRIMINATORS = tuple(_structures("discriminator", ada_discriminator, ("D",), order=_ada_order))
 NVIDIA_ADA = (
-    *_structures("generator", ada_generator, ("G",), ("G_ema",)),
+    *_structures("generator", ada_generator, ("G",), ("G_ema",), order=_ada_order),
     *NVIDIA_DISCRIMINATORS,
 )
 NVIDIA_TF = (

@@ -212,3 +212,11 @@ def relaid(part: Part, target: Slot) -> Tensor:
     back = target.arrangement(len(part.tensor.shape)).inverse
     how = there.then(back)
     return arranged(part.raw, how) if how else arranged(part.tensor, back)
+
+
+def relaid_like(part: Part, target: Slot, companion: Tensor) -> Tensor:
+    """A tensor of a parameter's shape, a moment of its optimizer, laid out as `relaid` lays out the parameter."""
+    there = part.slot.arrangement(len(part.raw.shape))
+    back = target.arrangement(len(part.tensor.shape)).inverse
+    how = there.then(back)
+    return arranged(companion, how) if how else arranged(arranged(companion, there), back)

@@ -34,6 +34,7 @@ from eqlr_tools.rewriting.canonical import (
     stored_scales,
     with_folded_bias,
 )
+from eqlr_tools.rewriting.carry_optimizer import Carried, OptimizerStates, carry_optimizers, is_parameter
 from eqlr_tools.rewriting.defaults import default_parameter, stored_default
 from eqlr_tools.rewriting.edits import Dropped, Edit
 from eqlr_tools.rewriting.limits import refuse_inexpressible
@@ -82,14 +83,22 @@ def plan_convert(
     tree: dict[str, Any] = {}
     origin: dict[int, Edit] = {}
     notes: list[str] = []
+    carried: dict[str, list[Carried]] = {}
     # The averaged generator first: a tensor that lies beside the networks is foremost its own.
     for network in sorted(networks, key=lambda network: not network.is_average):
         where = targets[network.recognition.network.name]
         network = _fitted(network, where.naming, notes)
         notes += refuse_inexpressible(source, network, where.naming, family, frozenset(accept))
-        _write(tree, origin, network, where, family, selection.overrides, notes)
+        carried[network.recognition.network.name] = _write(
+            tree, origin, network, where, family, selection.overrides, notes
+        )
     notes += dict.fromkeys(where.naming.caution for where in targets.values() if where.naming.caution)
-    dropped = [*_left_out(source, selection, others), *_beside(networks), *_rest(source, tree)]
+    namings_by_network = {name: where.naming for name, where in targets.items()}
+    states = carry_optimizers(source, carried, namings_by_network, flat=is_flat(target))
+    tree |= states.trees
+    origin |= states.origins
+    notes += _optimizer_notes(states)
+    dropped = [*_left_out(source, selection, others), *_beside(networks), *_rest(source, tree, states, networks)]
     notes += [f"{drop.tensor or f'network {drop.network}'} is left out: {drop.reason}" for drop in dropped]
     places = {name: (where.path, where.prefix) for name, where in targets.items()}
     paths = {where.path for where in targets.values()}
@@ -111,6 +120,7 @@ def plan_convert(
         sole_network=sole,
         provenance={"to": family.id},
         notes=tuple(notes),
+        rates=tuple(states.rates),
         places=places,
         reading=reading,
     )
@@ -198,7 +208,10 @@ def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatc
 
 
 def _targets(source: Checkpoint, networks: list[CanonicalNetwork], family: Family) -> dict[str, _Target]:
-    """A place in the target for every network. The only generator of a file counts as the average one."""
+    """A place in the target for every network.
+
+    The only generator of a file counts as the average one, unless the file is one of a training, with optimizers.
+    """
     generators = [network for network in networks if network.naming.role == "generator"]
     found: dict[str, _Target] = {}
     for network in networks:
@@ -210,7 +223,7 @@ def _targets(source: Checkpoint, networks: list[CanonicalNetwork], family: Famil
                 f"{source.path}: network {name} cannot be written as {family.id}: {reason}",
                 hint="--network NAME picks the networks to convert",
             )
-        average = naming.ema_place and (network.is_average or len(generators) == 1)
+        average = naming.ema_place and (network.is_average or (len(generators) == 1 and not source.optimizers))
         place = naming.ema_place if average else naming.place
         prefix = place[-1] if place[-1].endswith(".") else ""
         where = _Target(naming, place[:-1] if prefix else place, prefix)
@@ -253,8 +266,10 @@ def _write(
     family: Family,
     overrides: Overrides,
     notes: list[str],
-) -> None:
+) -> list[Carried]:
+    """Put a network's outputs into the tree, and return what became of its parameters."""
     name = network.recognition.network.name
+    carried: list[Carried] = []
     slots = [slot for slot in where.naming.slots(network.depth) if not slot.read_only]
     parts: dict[Slot, Part | None] = {slot: network.parts.get(slot.canonical) for slot in slots}
     shapes = {slot.stored: _stored_shape(slot, part, network) for slot, part in parts.items()}
@@ -271,6 +286,7 @@ def _write(
             notes.append(f"network {name}: {note}")
         else:
             edit = _carried(name, part, slot, key, scales.get(slot.stored, 1.0))
+            carried.append(Carried(part, slot, key, edit.scale))
         if slot.part[1] > 1 or slot.repeats:
             edits = shares.setdefault(slot.stored, [])
             edits += [edit] * (_repetitions(slot, network) if slot.repeats else 1)
@@ -288,6 +304,24 @@ def _write(
         elif tree[slot.stored].tensor is not output.tensor:
             tree[f"{slot.stored}_{(*where.path, where.prefix.rstrip('.'))[-1] or where.path[-1]}"] = output
     notes[:] = list(dict.fromkeys(notes))
+    _in_order_of_registration(state, where, slots)
+    return carried
+
+
+def _in_order_of_registration(state: dict[str, Any], where: _Target, slots: list[Slot]) -> None:
+    """Parameters as the target's code would list them, then buffers: optimizers number parameters by that order."""
+    order = where.naming.order
+    if order is None:
+        return
+    stored = {slot.stored: is_parameter(slot) for slot in slots}
+    ours = [name for name in stored if where.prefix + name in state]
+    ranked = [*sorted((n for n in ours if stored[n]), key=order), *(n for n in ours if not stored[n])]
+    state |= {where.prefix + name: state.pop(where.prefix + name) for name in ranked}
+
+
+def _optimizer_notes(states: OptimizerStates) -> Iterator[str]:
+    for place in states.trees:
+        yield f"the optimizer state goes along as {place}, numbered as the target's own modules number their parameters"
 
 
 def _carried(name: str, part: Part, slot: Slot, key: str, scale: float) -> Edit:
@@ -378,13 +412,16 @@ def _beside(networks: list[CanonicalNetwork]) -> Iterator[Dropped]:
             yield Dropped(name, f"{head}.*", "it is no part of the generator, and the target has no place for it")
 
 
-def _rest(source: Checkpoint, tree: Mapping[str, Any]) -> Iterator[Dropped]:
+def _rest(
+    source: Checkpoint, tree: Mapping[str, Any], states: OptimizerStates, networks: list[CanonicalNetwork]
+) -> Iterator[Dropped]:
     """What is no network: a converted file is made for another program, which would not know it."""
-    for path in source.optimizers:
-        yield Dropped("", dotted(path), "optimizer state belongs to the source's parameters and their order")
+    for path, reason in states.left_out.items():
+        yield Dropped("", dotted(path), f"optimizer state: {reason}")
     inside = {network.path[0] for network in source.networks if network.path} | {path[0] for path in source.optimizers}
     if not isinstance(source.tree, dict) or any(not network.path for network in source.networks):
         return
+    inside |= {part.stored for network in networks for part in network.parts.values() if part.slot.outside}
     for key in source.tree:
         if key not in inside and key not in tree:
             yield Dropped("", str(key), "it is no network, and the target's files do not have it")

@@ -308,16 +308,16 @@ class _Writer:
             return value
         scale = self._scale(key)
         power = self.algorithm.moments.get(name, 0)
-        moment_scale = _moment_scale(scale, power) if scale and power else None
-        output = Output(value, moment_scale)
+        new_scale = moment_scale(scale, power) if scale and power else None
+        output = Output(value, new_scale)
         where = dotted((*self.optimizer.path, "state", key, name))
-        self.conversion.origins[id(output)] = Edit(None, where, name, value, moment_scale)
+        self.conversion.origins[id(output)] = Edit(None, where, name, value, new_scale)
         return output
 
     def _scale(self, key: Any) -> Scale | None:
         return self.scales.of(self.assignment.network, self.assignment.names[key][0])
 
 
-def _moment_scale(scale: Scale, power: int) -> Scale:
+def moment_scale(scale: Scale, power: int) -> Scale:
     """`scale` to a negative power: what multiplied the parameter divides its moments."""
     return Scale(multiply=scale.divide**-power, divide=scale.multiply**-power)

@@ -1,0 +1,127 @@
+"""Optimizer state goes along with a conversion: trained here, converted there and back, and trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.checkpoints.parameter_order import parameters_of
+from tests.nvidia import Discriminator, Generator
+
+WIDTHS = {4: 10, 8: 9, 16: 7}
+
+
+def trained(network: torch.nn.Module, steps: int, **settings: Any) -> torch.optim.Optimizer:
+    """An optimizer that has made some steps, every parameter with gradients of its own."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3, betas=(0.0, 0.99), eps=1e-8, **settings)
+    step(network, optimizer, steps)
+    return optimizer
+
+
+def step(network: torch.nn.Module, optimizer: torch.optim.Optimizer, steps: int = 1) -> None:
+    for number in range(steps):
+        torch.manual_seed(number)
+        for parameter in network.parameters():
+            parameter.grad = torch.randn_like(parameter)
+        optimizer.step()
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> tuple[Path, Generator, Discriminator, list[torch.optim.Optimizer]]:
+    torch.manual_seed(0)
+    generator, discriminator = Generator(WIDTHS, "skip"), Discriminator(WIDTHS, "resnet")
+    optimizers = [trained(generator, 3), trained(discriminator, 2)]
+    content = {
+        "G": generator.state_dict(),
+        "D": discriminator.state_dict(),
+        "G_optim": optimizers[0].state_dict(),
+        "D_optim": optimizers[1].state_dict(),
+    }
+    torch.save(content, tmp_path / "nvidia.pt")
+    return tmp_path / "nvidia.pt", generator, discriminator, optimizers
+
+
+def test_states_have_the_numbers_of_the_targets_modules(
+    run_cli: Any, training: Any, shared_dir: Path, tmp_path: Path
+) -> None:
+    """The order of rosinality's parameters is taken from a file that its own code wrote."""
+    source, generator, _, optimizers = training
+    target = tmp_path / "rosinality.pt"
+    result = run_cli("convert", source, target, "--to", "rosinality-stylegan2")
+    assert result.code == 0, result.stderr
+    file = torch.load(target, weights_only=True)
+    oracle = open_checkpoint(shared_dir / "oracles" / "rosinality-stylegan2" / "checkpoint.pt")
+    theirs = {network.name: parameters_of(network) for network in oracle.networks}
+    mapping = [name for name in theirs["g"] if not name.startswith("style.") or int(name.split(".")[1]) <= 2]
+    for name, order in (("g", mapping), ("d", theirs["d"])):
+        state, weights = file[f"{name}_optim"]["state"], file[name]
+        assert list(state) == list(range(len(order)))
+        for number, parameter in enumerate(order):
+            assert state[number]["exp_avg"].shape == weights[parameter].shape, parameter
+        assert file[f"{name}_optim"]["param_groups"][0]["params"] == list(range(len(order)))
+    moments = {name: optimizers[0].state[parameter]["exp_avg_sq"] for name, parameter in generator.named_parameters()}
+    places = {name: number for number, name in enumerate(mapping)}
+    for ours, stored in (
+        ("synthesis.b8.torgb.affine.weight", "to_rgbs.0.conv.modulation.weight"),
+        ("synthesis.b16.conv0.noise_strength", "convs.2.noise.weight"),
+        ("synthesis.b16.conv1.bias", "convs.3.activate.bias"),
+        ("synthesis.b8.conv0.weight", "convs.0.conv.weight"),
+        ("mapping.fc1.bias", "style.2.bias"),
+    ):
+        found = file["g_optim"]["state"][places[stored]]["exp_avg_sq"]
+        assert torch.equal(found.reshape(-1), moments[ours].reshape(-1)), stored
+
+
+def test_there_and_back_training_goes_on_as_if_nothing_had_happened(
+    run_cli: Any, training: Any, tmp_path: Path
+) -> None:
+    source, generator, discriminator, optimizers = training
+    there, back = tmp_path / "there.pt", tmp_path / "back.pt"
+    assert run_cli("convert", source, there, "--to", "rosinality-stylegan2").code == 0
+    assert run_cli("convert", there, back, "--to", "nvidia-stylegan2-ada").code == 0
+    file = torch.load(back, weights_only=True)
+    for name, network, optimizer, fresh in (
+        ("G", generator, optimizers[0], Generator(WIDTHS, "skip")),
+        ("D", discriminator, optimizers[1], Discriminator(WIDTHS, "resnet")),
+    ):
+        fresh.load_state_dict(file[name], strict=False)
+        again = torch.optim.Adam(fresh.parameters(), lr=1.0)
+        again.load_state_dict(file[f"{name}_optim"])
+        step(network, optimizer, 3)
+        step(fresh, again, 3)
+        for (parameter, wanted), found in zip(network.named_parameters(), fresh.parameters(), strict=True):
+            assert torch.equal(found, wanted), parameter
+
+
+@pytest.mark.parametrize(
+    ("family", "suffix", "reason"),
+    [
+        ("genforce-stylegan2", ".pt", "in which order"),
+        ("basicsr-stylegan2", ".pt", "in which order"),
+        ("rosinality-stylegan2", ".safetensors", "a flat container cannot hold it"),
+    ],
+)
+def test_what_cannot_go_along_is_left_out_by_name(
+    run_cli: Any, training: Any, tmp_path: Path, family: str, suffix: str, reason: str
+) -> None:
+    result = run_cli("convert", training[0], tmp_path / f"x{suffix}", "--to", family, "--network", "G")
+    assert result.code == 0, result.stderr
+    said = (result.stdout + result.stderr).replace("\n", " ")
+    assert reason in said
+    assert "G_optim is left out" in said
+
+
+def test_an_optimizer_without_a_counterpart_is_left_out(run_cli: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = Discriminator(WIDTHS, "resnet")
+    optimizer = torch.optim.Adadelta(network.parameters())
+    step(network, optimizer)
+    torch.save({"D": network.state_dict(), "D_optim": optimizer.state_dict()}, tmp_path / "d.pt")
+    result = run_cli("convert", tmp_path / "d.pt", tmp_path / "x.pt", "--to", "rosinality-stylegan2")
+    assert result.code == 0
+    assert "Adadelta" in result.stdout + result.stderr
+    assert "d_optim" not in torch.load(tmp_path / "x.pt", weights_only=True)
