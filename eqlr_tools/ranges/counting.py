@@ -310,6 +310,21 @@ def _narrow_magnitudes(dtype_name: str) -> tuple[NDArray[Any], NDArray[np.bool_]
     return np.where(finite, magnitudes, magnitudes.dtype.type(0)), finite, beyond
 
 
+@dataclass(frozen=True)
+class _Extremes:
+    """What is known of a block of finite values. Extremes that cannot be new are left at infinity.
+
+    `smallest` is the pattern of the smallest non-zero magnitude; where it is None, `may_have_the_smallest` says whether
+    a look at the block can find a new one.
+    """
+
+    lowest: float
+    highest: float
+    smallest: int | None = None
+    may_have_the_smallest: bool = True
+    squares_are_ready: bool = False
+
+
 class WideCounter:
     """Counts float32 and float64 patterns, and as float64 whatever is no float."""
 
@@ -347,33 +362,50 @@ class WideCounter:
             values = np.where(finite, values, layout.float_type(0))
             magnitudes = np.where(finite, magnitudes, layout.bits_type(0))
             kept = values[finite]
-            found = float(kept.min(initial=_INFINITY)), float(kept.max(initial=-_INFINITY)), None
-        lowest, highest, smallest = found
-        self._minimum, self._maximum = min(self._minimum, lowest), max(self._maximum, highest)
+            found = _Extremes(kept.min(initial=_INFINITY), kept.max(initial=-_INFINITY))
+        self._minimum, self._maximum = min(self._minimum, found.lowest), max(self._maximum, found.highest)
         self._channels.add_maxima(self._maxima, magnitudes, first)
-        if smallest is None:
-            # Zeros wrap around to the largest number there is.
-            self._sums.add(values, max(abs(lowest), abs(highest)) if lowest <= highest else 0.0)
-            smallest = int(np.subtract(magnitudes, layout.bits_type(1), out=magnitudes).min())
-        else:
+        if found.squares_are_ready:
             self._sums.add_prepared(values.size)
-        self._smallest = min(self._smallest, smallest + 1)
+        else:
+            self._sums.add(values, self._largest)
+        if found.smallest is not None:
+            self._smallest = min(self._smallest, found.smallest)
+        elif found.may_have_the_smallest:
+            # Zeros wrap around to the largest number there is.
+            self._smallest = min(self._smallest, int(np.subtract(magnitudes, 1, out=magnitudes).min()) + 1)
 
-    def _count_bins(self, bits: NDArray[Any]) -> tuple[float, float, None] | None:
+    @property
+    def _largest(self) -> float:
+        """The largest finite magnitude so far."""
+        return max(abs(self._minimum), abs(self._maximum)) if self._minimum <= self._maximum else 0.0
+
+    def _count_bins(self, bits: NDArray[Any]) -> _Extremes | None:
         """Add to the histogram and the watched bins; return the extremes, None if some values are not finite."""
         layout = self._layout
-        if bits.size <= _FEW:
-            finite = self._count_few(bits)
-        else:
-            tops = np.right_shift(bits, layout.bits_type(layout.shift), out=self._patterns[: bits.size])
-            places = _scratch.places[: bits.size]
-            np.copyto(places, tops, casting="unsafe")
-            block = self._histogram.add(places)
-            self._watch(bits, places, block)
-            top = layout.infinity >> layout.shift
-            finite = not (block[top:0x8000].any() or block[0x8000 + top :].any())
         values = bits.view(layout.float_type)
-        return (float(values.min()), float(values.max()), None) if finite else None
+        if bits.size <= _FEW:
+            return _Extremes(values.min(), values.max()) if self._count_few(bits) else None
+        tops = np.right_shift(bits, layout.bits_type(layout.shift), out=self._patterns[: bits.size])
+        places = _scratch.places[: bits.size]
+        np.copyto(places, tops, casting="unsafe")
+        block = self._histogram.add(places)
+        self._watch(bits, places, block)
+        top = layout.infinity >> layout.shift
+        if block[top:0x8000].any() or block[0x8000 + top :].any():
+            return None
+        # Only a block with something in the bin of an extreme or beyond it can move it.
+        lowest, highest = _INFINITY, -_INFINITY
+        if not self._minimum < 0 or block[0x8000 + self._bin_of(-self._minimum) : 0x8000 + top].any():
+            lowest = values.min()
+        if not self._maximum > 0 or block[self._bin_of(self._maximum) : top].any():
+            highest = values.max()
+        end = (self._smallest >> layout.shift) + 1
+        return _Extremes(lowest, highest, None, bool(block[:end].any() or block[0x8000 : 0x8000 + end].any()))
+
+    def _bin_of(self, magnitude: float) -> int:
+        pattern = np.array([magnitude], dtype=self._layout.float_type).view(self._layout.bits_type)
+        return int(pattern[0]) >> self._layout.shift
 
     def _count_few(self, bits: NDArray[Any]) -> bool:
         """The same of a small block, without a look at every bin there is; True if all values are finite."""
@@ -384,7 +416,7 @@ class WideCounter:
             self._watched += self._cuts.count(bits[self._cuts.flags[places]] & layout.bits_type(layout.magnitude_mask))
         return not bool(((bins & 0x7FFF) >= layout.infinity >> layout.shift).any())
 
-    def _count_compiled(self, kernels: Kernels, bits: NDArray[Any]) -> tuple[float, float, int] | None:
+    def _count_compiled(self, kernels: Kernels, bits: NDArray[Any]) -> _Extremes | None:
         """The same by the compiled loop, which also finds the smallest magnitude and prepares the sums."""
         chosen, largest, smallest, low, high = kernels.count_f32(
             bits, self._histogram.table, self._cuts.flags, self._patterns, *self._sums.buffers
@@ -393,7 +425,7 @@ class WideCounter:
             self._watched += self._cuts.count(self._patterns[:chosen])
         if largest >= self._layout.infinity:
             return None
-        return value_of_key(low), value_of_key(high), int(smallest)
+        return _Extremes(value_of_key(low), value_of_key(high), int(smallest) + 1, squares_are_ready=True)
 
     def _watch(self, bits: NDArray[Any], places: NDArray[np.intp], block: NDArray[np.int64]) -> None:
         """Count at full resolution what the block has in watched bins."""
@@ -408,8 +440,8 @@ class WideCounter:
             self._dtype.name,
             self._count,
             self._nans,
-            self._minimum,
-            self._maximum,
+            float(self._minimum),
+            float(self._maximum),
             float(smallest[0]),
             self._sums.totals(),
             *self._histogram.filled(),
