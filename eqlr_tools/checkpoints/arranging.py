@@ -112,16 +112,16 @@ def arranged(tensor: Tensor, how: Arrangement) -> Tensor:
     return replace(tensor, storage=storage, shape=shape, strides=strides, offset=0)
 
 
-def rows(tensor: Tensor, number: int, count: int) -> Tensor:
-    """One of `count` equal parts of a tensor along its first axis. Raises UnreadableError if it has not so many."""
-    length, rest = divmod(tensor.shape[0] if tensor.shape else 0, count)
+def rows(tensor: Tensor, number: int, count: int, axis: int = 0) -> Tensor:
+    """One of `count` equal parts of a tensor along an axis. Raises UnreadableError if it has not so many."""
+    length, rest = divmod(tensor.shape[axis] if axis < len(tensor.shape) else 0, count)
     if rest or not length:
         raise UnreadableError(
             f"{tensor.storage.source.name}: a tensor of shape {tensor.shape} does not consist of {count} equal parts",
             hint="the network is a variant that eqlr has no names for",
         )
-    offset = tensor.offset + number * length * tensor.strides[0]
-    return replace(tensor, shape=(length, *tensor.shape[1:]), offset=offset)
+    offset = tensor.offset + number * length * tensor.strides[axis]
+    return replace(tensor, shape=(*tensor.shape[:axis], length, *tensor.shape[axis + 1 :]), offset=offset)
 
 
 def spread(tensor: Tensor, count: int) -> Tensor:

@@ -51,9 +51,9 @@ class Slot:
     """One tensor. `layout` says how the stored tensor (left) becomes the canonical one (right), see `arranging.py`.
 
     `he` multiplies by 1 / sqrt(in * kernel): for demodulated weights that a family stores and applies unscaled.
-    A stored tensor may hold several canonical ones one after the other: `part` is (number, how many) along its first
-    axis. Or it may hold one of them over and over, as often as the canonical parameter `repeats` is long; or one
-    number for what in the canonical parameter is as many as `spread` is long.
+    A stored tensor may hold several canonical ones one after the other: `part` is (number, how many) along what
+    becomes the first axis. Or it may hold one of them over and over, as often as the canonical parameter `repeats` is
+    long; or one number for what in the canonical parameter is as many as `spread` is long.
     `optional` tensors may be absent in a file; a default is written for them all the same, unless they `may_lack`.
     `read_only` ones are never written. A tensor `outside` belongs to the network, but lies beside it in the file.
     """

@@ -242,7 +242,7 @@ def _fb_generator(depth: Depth) -> Iterator[Slot]:
 
 def _tae_generator(depth: Depth) -> Iterator[Slot]:
     if depth.labels:
-        yield Slot("mapping.label.weight", "label_embed.weight", "l z -> z l")
+        yield Slot("mapping.label.weight", "latent_transform.label_embed.weight", "l z -> z l")
     for i in range(depth.mapping_layers):
         stored = f"latent_transform.latent_transform.{2 * i}"
         yield Slot(f"mapping.fc{i}.weight", f"{stored}.weight", "o i 1 1 -> o i")

@@ -168,7 +168,10 @@ def _share(raw: Tensor, slot: Slot, parts: Mapping[str, Part]) -> Tensor | None:
     if slot.repeats:
         return rows(raw, 0, max(raw.shape[0], 1) if raw.shape else 1)
     number, count = slot.part
-    return raw if count == 1 else rows(raw, number, count)
+    if count == 1:
+        return raw
+    how = slot.arrangement(len(raw.shape))
+    return rows(raw, number, count, how.left.index(how.right[0]))
 
 
 def _one_of_many(average: Tensor) -> Tensor | None:
