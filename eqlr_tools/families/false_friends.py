@@ -4,6 +4,7 @@ lucidrains    `EqualLinear` multiplies by lr_mul alone (0.1), never by a He cons
 ALAE          "lreq" is in the optimizer; the stored weights are He-scaled already
 EDM           its magnitude arguments act once, at initialisation
 CodeFormer    ships beside GFPGAN and has no equalized layer
+MI-GAN        normalises its rows when it trains, and exports them normalised
 """
 
 from eqlr_tools.families.bilinear_names import LUCIDRAINS as LUCIDRAINS_NAMES
@@ -79,4 +80,21 @@ CODEFORMER = Family(
     ),
     equalized=False,
     advice="it has no equalized layer, though it ships beside GFPGAN",
+)
+
+MIGAN = Family(
+    id="migan",
+    title="MI-GAN, not equalized",
+    architecture="migan",
+    upstream="Picsart-AI-Research/MI-GAN",
+    signatures=(
+        Signature(
+            r"synthesis\.b\d+\.conv2\.conv1\.(?:weight|w0)",
+            4,
+            also=(r"encoder\.b\d+\.conv1\.conv1\.(?:weight|w0)",),
+            what="separable convolutions between encoder and synthesis",
+        ),
+    ),
+    equalized=False,
+    advice="its convolutions divide by the norm of their own rows at run time, and its inference files are baked",
 )

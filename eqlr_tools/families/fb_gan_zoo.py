@@ -3,15 +3,38 @@
     y = (conv(x, v) + b) * c,     c = lr * sqrt(2 / fan_in)
 
 The *output* is scaled, bias included, so `w = c * v` and `b_eff = c * b`. The wrapped layer is called `module`, and
-that `.module.` inside a name is the signature of the family. In the StyleGAN of the same code the mapping has
-lr 0.01, and the noise modulators are plain although they are wrapped too.
+that `.module.` inside a name is the signature of the family; files of its first months lack it, because the wrapper
+hid it in its state dict, and are told by the names around it. In the StyleGAN of the same code the mapping has lr 0.01,
+and the noise modulators are plain although they are wrapped too.
 """
 
 from eqlr_tools.families.family import Family, Rule, Signature
-from eqlr_tools.families.multipliers import inferred_multiplier
+from eqlr_tools.families.multipliers import MultiplierRule, inferred_multiplier
 from eqlr_tools.families.rules import switched_off
 from eqlr_tools.families.stylegan1_ports import FB_GAN_ZOO
 from eqlr_tools.scaling import SQRT2, dense_fan_in
+
+_WRAPPED = "a ConstrainedLayer around its `module`"
+_UNWRAPPED = "the layers of this code, before their wrapper wrote its name"
+_SCALED = (
+    r"(?:formatLayer|decisionLayer|conv0|groupScale(?:0|Zero)\.\d+|(?:to|from)RGBLayers\.\d+|scaleLayers\.\d+\.\d+|"
+    r"(?:adain\d+|scaleLayers\.\d+\.\d+)\.styleModulator)"
+)
+
+
+def _scaled(pattern: str, rank: int, lr: float | MultiplierRule = 1.0) -> Rule:
+    """A layer whose output is multiplied; what it wraps is called `module`, or has no name of its own."""
+    return Rule(
+        rf"(?P<layer>{pattern})(?P<inner>(?:\.module)?)\.weight",
+        "linear" if rank == 2 else "conv2d",
+        dense_fan_in,
+        gain=SQRT2,
+        lr_multiplier=lr,
+        bias="{layer}{inner}.bias",
+        bias_rule="scale",
+        rank=(rank,),
+    )
+
 
 FAMILY = Family(
     id="fb-gan-zoo",
@@ -24,41 +47,28 @@ FAMILY = Family(
     load_back="construct the network with equalizedlR=False",
     namings=FB_GAN_ZOO,
     signatures=(
-        Signature(r"scaleLayers\.0\.0\.module\.weight", 4, what="a ConstrainedLayer around its `module`"),
-        Signature(r"formatLayer\.module\.weight", 2, what="a ConstrainedLayer around its `module`"),
-        Signature(r"groupScaleZero\.0\.module\.weight", 4, what="a ConstrainedLayer around its `module`"),
-        Signature(r"groupScale0\.0\.module\.weight", 4, what="a ConstrainedLayer around its `module`"),
-        Signature(r"mapping\.FC\.\d+\.module\.weight", 2, what="a ConstrainedLayer around its `module`"),
-        Signature(r"decisionLayer\.module\.weight", 2, what="a ConstrainedLayer around its `module`"),
+        Signature(r"scaleLayers\.0\.0\.module\.weight", 4, what=_WRAPPED),
+        Signature(r"formatLayer\.module\.weight", 2, what=_WRAPPED),
+        Signature(r"groupScaleZero\.0\.module\.weight", 4, what=_WRAPPED),
+        Signature(r"groupScale0\.0\.module\.weight", 4, what=_WRAPPED),
+        Signature(r"mapping\.FC\.\d+\.module\.weight", 2, what=_WRAPPED),
+        Signature(r"decisionLayer\.module\.weight", 2, what=_WRAPPED),
+        Signature(
+            r"formatLayer\.weight", 2, also=(r"groupScale0\.0\.weight", r"toRGBLayers\.0\.weight"), what=_UNWRAPPED
+        ),
+        Signature(
+            r"decisionLayer\.weight",
+            2,
+            also=(r"groupScaleZero\.0\.weight", r"fromRGBLayers\.0\.weight"),
+            what=_UNWRAPPED,
+        ),
+        Signature(
+            r"mapping\.FC\.0\.weight", 2, also=(r"adain00\.styleModulator\.weight", r"baseScale0"), what=_UNWRAPPED
+        ),
     ),
     rules=(
-        Rule(
-            r"(?P<layer>mapping\.FC\.\d+)\.module\.weight",
-            "linear",
-            dense_fan_in,
-            gain=SQRT2,
-            lr_multiplier=inferred_multiplier,
-            bias="{layer}.module.bias",
-            bias_rule="scale",
-            rank=(2,),
-        ),
-        Rule(
-            r"(?P<layer>(?!.*noiseMod).+)\.module\.weight",
-            "conv2d",
-            dense_fan_in,
-            gain=SQRT2,
-            bias="{layer}.module.bias",
-            bias_rule="scale",
-            rank=(4,),
-        ),
-        Rule(
-            r"(?P<layer>(?!.*noiseMod).+)\.module\.weight",
-            "linear",
-            dense_fan_in,
-            gain=SQRT2,
-            bias="{layer}.module.bias",
-            bias_rule="scale",
-            rank=(2,),
-        ),
+        _scaled(r"mapping\.FC\.\d+", 2, inferred_multiplier),
+        _scaled(_SCALED, 2),
+        _scaled(_SCALED, 4),
     ),
 )

@@ -7,12 +7,15 @@
 A constant on the styles is the same as one on the weight. For the depthwise pair it goes into `weight_permute`
 (out, in, 1, 1), with the kernel side of `weight_dw` in the fan-in. `modulation` is a plain nn.Linear, and `style_inv` a
 buffer of the demodulation.
+
+A checkpoint of the training also holds the teacher (`synthesis_net`), which is rosinality's, its modulations equalized,
+and a discriminator, which is rosinality's too (`rosinality_stylegan2.py`).
 """
 
 from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.multipliers import Multiplier
-from eqlr_tools.families.rules import conv, mapping, modulated
+from eqlr_tools.families.rules import conv, linear, mapping, modulated
 from eqlr_tools.scaling import dense_fan_in, he_constant
 
 
@@ -50,6 +53,10 @@ FAMILY = Family(
     ),
     rules=(
         mapping(r"mapping_net\.layers\.\d+\.weight"),
+        modulated(r"synthesis_net\..*to_rgb1?\.conv\.weight", demodulated=False),
+        linear(r"synthesis_net\..+\.modulation\.weight"),
+        conv(r"loss\.gan_loss\..*(?:convs\..+|final_conv\.\d+)\.weight", bias=None),
+        linear(r"loss\.gan_loss\..*final_linear\.\d+\.weight"),
         modulated(r"(?:.+\.)?conv\d?\.weight", beside="{layer}.modulation.weight"),
         conv(
             r"(?:.+\.)?(?:to_img1?\.conv|conv\d?\.conv|to_img1?)\.weight",

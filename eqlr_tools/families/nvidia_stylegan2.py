@@ -10,8 +10,7 @@ the multiplier of the mapping network is read from the size of its weights.
 
 The same layers stand in stylegan3's `networks_stylegan2.py`, PyTorch-StudioGAN, eg3d (`backbone.`, `superresolution.`,
 `decoder.net.N` with a multiplier of its own), StyleGAN-XL (`embed` is a plain embedding there, without a bias, and
-`embed_proj` a layer; its depthwise convolutions (C, 1, k, k) count C input channels, and have no rule yet: by shape
-alone they are dense ones of one channel), and MAT (weights (1, out, in, k, k) *with* a constant).
+`embed_proj` a layer; for its discriminators see `nvidia_layers.py`), and MAT (`mat.py`).
 """
 
 from eqlr_tools.families.family import Family, Signature

@@ -2,7 +2,8 @@
 them with plain ones. Per layer, never blanket:
 
     pSp, e4e         `decoder.` is the generator; of the encoder only `styles.N.linear` (a ResNet is plain)
-    DualStyleGAN     `generator.`, its own `style.N`; in `res.N` convolutions and linears equalized, AdaIN styles plain
+    DualStyleGAN     `generator.`, its own `style.N`; `res.N` is a residual block (convolutions equalized, AdaIN styles
+                     plain) or, from some resolution on, a linear layer itself
     GPEN             `generator.`, an encoder `ecdN` of equalized convolutions, `final_linear`
     LIA              `dec.` and `enc.`; to-RGB is an ordinary convolution; `direction.weight` is plain, and N(0, 1)
     CIPS             `linears.N` instead of `convs.N`; the coordinate features are plain
@@ -57,7 +58,7 @@ DUALSTYLEGAN = Family(
     rules=(
         mapping(r"style\.\d+\.weight", _LR),
         conv(r"res\.\d+\.conv2?\.\d+\.weight", bias=None),
-        linear(r"res\.\d+\.\d+\.weight"),
+        linear(r"res\.\d+\.weight"),
         *_under(r"generator\."),
     ),
     over=(BASE,),
@@ -100,9 +101,10 @@ LIA = Family(
     rules=(
         modulated(r"(?:dec\.)?to_(?:rgb|flow).*\.weight", demodulated=False),
         modulated(r"(?:dec\.)?(?:conv1|convs\.\d+)\.conv\.weight"),
-        linear(r".+\.modulation\.weight"),
+        linear(r"(?:dec\.)?(?:conv1|convs\.\d+|to_(?:rgb|flow).*)\.conv\.modulation\.weight"),
         linear(r"enc\.fc\.\d+\.weight"),
-        conv(r"(?:enc|dec)\..+\.weight", bias=None),
+        conv(r"(?:dec\.)?to_rgb.*\.conv\.\d+\.weight", bias=None),
+        conv(r"enc\.net_app\..+\.weight", bias=None),
     ),
     over=(BASE,),
 )

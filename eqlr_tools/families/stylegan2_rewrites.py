@@ -2,13 +2,15 @@
 
 ppeetteerrs/stylegan2-torch (MIT)          weight (1, out, in, k, k) and `affine` in one module, `mapping.N`
 adriansahlman/stylegan2_pytorch            `X.layer.weight` inside a wrapper that holds the bias `X.bias`, which it
-                                           multiplies by lr; modulation is `dense.layer`, FIR `filter.filter_kernel`
+                                           multiplies by lr; modulation is `dense.layer`, FIR `filter.filter_kernel`. A
+                                           generator's resnet projection upsamples, stored (in, out, 1, 1)
 """
 
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rewrites_names import ADRIANSAHLMAN as ADRIANSAHLMAN_NAMES
 from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.scaling import transposed_fan_in
 
 PPEETTEERRS = Family(
     id="stylegan2-torch",
@@ -72,6 +74,13 @@ ADRIANSAHLMAN = Family(
         ),
         linear(r"(?P<layer>(?P<outer>.+)\.layer)\.weight", bias="{outer}.bias"),
         conv(r"(?P<layer>(?P<outer>.+?)\.layer(?:\.layer)?)\.weight", bias="{outer}.bias"),
+        conv(
+            r"(?P<layer>(?P<block>.+)\.projection)\.weight",
+            kind="conv_transpose2d",
+            fan_in=transposed_fan_in,
+            layout="IOkk",
+            beside="{block}.conv_block.0.layer.layer.filter.filter_kernel",
+        ),
         conv(r".+\.projection\w*(?:\.\d+)?\.weight"),
     ),
     namings=ADRIANSAHLMAN_NAMES,

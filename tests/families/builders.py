@@ -107,7 +107,7 @@ def dualstylegan() -> Built:
     net.conv("res.0.conv2.0", 12, 12, 3, bias="res.0.conv2.1.bias")
     net.put("res.0.norm.style.weight", 24, 16, std=0.1)
     net.put("res.0.norm.style.bias", 24)
-    net.linear("res.7.0", 16, 16)
+    net.linear("res.7", 16, 16)
     return joined(net, rosinality_generator("generator."))
 
 
@@ -123,6 +123,10 @@ def gpen() -> Built:
 def lia() -> Built:
     net = Built()
     net.conv("enc.net_app.convs.0.0", 3, 8, 1, bias="enc.net_app.convs.0.1.bias")
+    net.put("enc.net_app.convs.1.conv2.0.kernel", 4, 4)
+    net.conv("enc.net_app.convs.1.conv2.1", 8, 12, 3, bias="enc.net_app.convs.1.conv2.2.bias")
+    net.conv("enc.net_app.convs.1.skip.1", 8, 12, 1, bias=None)
+    net.conv("enc.net_app.convs.2", 12, 16, 4, bias=None)
     net.linear("enc.fc.0", 16, 16)
     net.put("dec.direction.weight", 16, 6)
     net.put("dec.input.input", 1, 12, 4, 4)
@@ -200,6 +204,26 @@ def mobilestylegan() -> Built:
     return net
 
 
+def mobilestylegan_training() -> Built:
+    """A Lightning checkpoint: the student, and rosinality's layers in teacher and discriminator."""
+    net = Built()
+    for path, i, o, k in (("conv1", 12, 12, 3), ("layers.0.conv1", 12, 8, 3), ("layers.0.to_rgb", 8, 3, 1)):
+        net.modulated(f"synthesis_net.{path}.conv", i, o, k, 16)
+        net.put(f"synthesis_net.{path}.activate.bias", o)
+    net.conv("loss.gan_loss.discriminator.convs.0.0", 3, 8, 1, bias="loss.gan_loss.discriminator.convs.0.1.bias")
+    net.put("loss.gan_loss.discriminator.convs.1.conv2.0.kernel", 4, 4)
+    net.conv("loss.gan_loss.discriminator.convs.1.conv2.1", 8, 8, 3, bias=None)
+    net.linear("loss.gan_loss.discriminator.final_linear.0", 128, 8)
+    net.put("inception.Conv2d_1a_3x3.conv.weight", 8, 3, 3, 3, std=0.1)
+    net.put("loss.perceptual.convs.0.weight", 8, 3, 3, 3, std=0.1)
+    for path, i in (("student.to_img1", 12), ("student.layers.0.to_img", 8)):
+        net.scaled(f"{path}.conv.weight", (12, i, 1, 1), 1 / math.sqrt(i))
+        net.put(f"{path}.conv.modulation.weight", i, 16, std=0.1)
+        net.put(f"{path}.conv.modulation.bias", i)
+        net.put(f"{path}.bias", 1, 12, 1, 1)
+    return joined(mobilestylegan(), net)
+
+
 def ada_generator(lr: float = 0.01, prefix: str = "", labels: bool = True) -> Built:
     net = Built()
     if labels:
@@ -253,10 +277,53 @@ def mat() -> Built:
     net = Built()
     net.linear("mapping.fc0", 16, 16, lr=0.01)
     net.put("mapping.w_avg", 16)
-    net.put("synthesis.b8.conv0.resample_filter", 4, 4)
-    net.scaled("synthesis.b8.conv0.weight", (1, 8, 12, 3, 3), 1 / math.sqrt(12 * 9))
-    net.put("synthesis.b8.conv0.bias", 8)
-    net.linear("synthesis.b8.conv0.affine", 16, 12)
+    first = "synthesis.first_stage"
+    net.conv(f"{first}.conv_first.conv", 4, 12, 3)
+    net.put(f"{first}.conv_first.conv.resample_filter", 4, 4)
+    block = f"{first}.tran.0.blocks.0"
+    for part in ("attn.q", "attn.k", "attn.v", "attn.proj"):
+        net.linear(f"{block}.{part}", 12, 12)
+    net.linear(f"{block}.fuse", 24, 12)
+    net.linear(f"{block}.mlp.fc1", 12, 24)
+    net.put(f"{block}.attn_mask", 4, 64, 64)
+    net.linear(f"{first}.to_style", 12, 24)
+    net.conv("synthesis.enc.EncConv_Block_32x32.conv0", 7, 8, 1)
+    net.conv("synthesis.to_style.conv.0", 12, 12, 3)
+    net.linear("synthesis.to_style.fc", 12, 16)
+    for path, i, o, k in (("conv1", 12, 12, 3), ("toRGB", 12, 3, 1)):
+        layer = f"synthesis.dec.Dec_16x16.{path}"
+        net.scaled(f"{layer}.conv.weight", (1, o, i, k, k), 1 / math.sqrt(i * k * k))
+        net.linear(f"{layer}.conv.affine", 28, i)
+        net.put(f"{layer}.bias", o)
+    net.put("synthesis.dec.Dec_16x16.conv1.noise_const", 16, 16)
+    net.put("synthesis.dec.Dec_16x16.conv1.noise_strength")
+    return net
+
+
+def mat_discriminator() -> Built:
+    net = Built()
+    for tower, width in (("Dis", 12), ("Dis_stg1", 6)):
+        net.conv(f"{tower}.0.conv", 4, width, 1)
+        net.conv(f"{tower}.1.conv0", width, width, 3)
+        net.conv(f"{tower}.1.skip", width, 2 * width, 1, bias=None)
+        net.conv(f"{tower}.3", 2 * width + 1, 2 * width, 3)
+    for path, i, o in (("fc0", 384, 24), ("fc1", 24, 1), ("fc0_stg1", 192, 12), ("fc1_stg1", 12, 1)):
+        net.linear(path, i, o)
+    return net
+
+
+def separable_discriminator() -> Built:
+    """StyleGAN-XL: spectral norm around equalized separable blocks; the depthwise one counts all its channels."""
+    net = Built()
+    block = "mini_discs.0.main"
+    net.put(f"{block}.0.weight_orig", 12, 8, 4, 4, std=0.1)
+    net.put(f"{block}.0.weight_u", 12)
+    net.put(f"{block}.0.weight_v", 128)
+    net.scaled(f"{block}.2.main.0.weight", (12, 1, 3, 3), 1 / math.sqrt(12 * 9))
+    net.put(f"{block}.2.main.0.bias", 12)
+    net.put(f"{block}.2.main.0.resample_filter", 4, 4)
+    net.conv(f"{block}.2.main.1", 12, 16, 1)
+    net.put(f"{block}.2.main.1.resample_filter", 4, 4)
     return net
 
 
@@ -687,6 +754,172 @@ def stylegan_fb() -> Built:
     return net
 
 
+def _output_scaled(net: Built, path: str, shape: tuple[int, ...], fan: int) -> None:
+    """facebook's ConstrainedLayer: the bias is multiplied along."""
+    c = SQRT2 / math.sqrt(fan)
+    net.scaled(f"{path}.weight", shape, c)
+    net.scaled(f"{path}.bias", (shape[0],), c)
+
+
+def fb_generator(inner: str = "") -> Built:
+    """ProGAN of pytorch_GAN_zoo; its first files have no `.module` in their names."""
+    net = Built()
+    _output_scaled(net, f"formatLayer{inner}", (192, 16), 16)
+    _output_scaled(net, f"groupScale0.0{inner}", (12, 12, 3, 3), 108)
+    _output_scaled(net, f"scaleLayers.0.0{inner}", (8, 12, 3, 3), 108)
+    _output_scaled(net, f"scaleLayers.0.1{inner}", (8, 8, 3, 3), 72)
+    for n, i in ((0, 12), (1, 8)):
+        _output_scaled(net, f"toRGBLayers.{n}{inner}", (3, i, 1, 1), i)
+    return net
+
+
+def fb_discriminator(inner: str = "") -> Built:
+    net = Built()
+    _output_scaled(net, f"scaleLayers.0.0{inner}", (8, 8, 3, 3), 72)
+    _output_scaled(net, f"scaleLayers.0.1{inner}", (12, 8, 3, 3), 72)
+    for n, o in ((0, 12), (1, 8)):
+        _output_scaled(net, f"fromRGBLayers.{n}{inner}", (o, 3, 1, 1), 3)
+    _output_scaled(net, f"groupScaleZero.0{inner}", (12, 13, 3, 3), 117)
+    _output_scaled(net, f"groupScaleZero.1{inner}", (12, 192), 192)
+    _output_scaled(net, f"decisionLayer{inner}", (1, 12), 12)
+    return net
+
+
+def progan_flax() -> Built:
+    net = Built()
+    leaky = math.sqrt(2 / 1.04)
+    for path, k, i, o, gain in (
+        ("4x4_block_0/EqualizedLRConv_0", 1, 16, 192, leaky),
+        ("4x4_block_1/EqualizedLRConv_0", 3, 12, 12, leaky),
+        ("8x8_block_0/EqualizedLRConv_0", 3, 12, 8, leaky),
+        ("8x8_to_rgb", 1, 8, 3, 5 / 3),
+    ):
+        net.scaled(f"{path}/kernel", (k, k, i, o), gain / math.sqrt(k * k * i))
+        net.put(f"{path}/bias", o)
+    return net
+
+
+def progan_flax_discriminator() -> Built:
+    net = Built()
+    leaky = math.sqrt(2 / 1.04)
+    for path, k, i, o, gain in (
+        ("8x8_from_rgb/EqualizedLRConv_0", 1, 3, 8, leaky),
+        ("8x8_block_0/EqualizedLRConv_0", 3, 8, 12, leaky),
+        ("4x4_block_0/EqualizedLRConv_0", 3, 13, 12, leaky),
+        ("4x4_block_1/EqualizedLRConv_0", 4, 12, 12, leaky),
+        ("dense_out", 1, 12, 1, 1.0),
+    ):
+        net.scaled(f"{path}/kernel", (k, k, i, o), gain / math.sqrt(k * k * i))
+        net.put(f"{path}/bias", o)
+    return net
+
+
+def moono(by_place: bool = False) -> Built:
+    """By the names of its layers, or by their place in the object, as a TensorFlow checkpoint has them."""
+    net = Built()
+    dense, act = ("dense_layers/", "bias_act_layers/") if by_place else ("dense_", "bias_act_")
+    for n in (0, 1):
+        net.scaled(f"g_mapping/{dense}{n}/w", (16, 16), 0.01 / 4, 0.01)
+        net.scaled(f"g_mapping/{act}{n}/b", (16,), 0.01, 0.01)
+    net.put("g_mapping/labels_embedding/weight", 5, 16)
+    synthesis = "synthesis" if by_place else "g_synthesis"
+    first, block, rgb = (
+        ("initial_block", "blocks/0", "torgbs/0") if by_place else ("4x4/const", "8x8/block", "8x8/ToRGB")
+    )
+    net.put(f"{synthesis}/{first}/const", 1, 12, 4, 4)
+    for path, i, o, k in (
+        (f"{first}/conv", 12, 12, 3),
+        (f"{block}/conv_0", 12, 8, 3),
+        (f"{block}/conv_1", 8, 8, 3),
+        (f"{rgb}/conv", 8, 3, 1),
+    ):
+        net.scaled(f"{synthesis}/{path}/w", (k, k, i, o), 1 / math.sqrt(k * k * i))
+        net.scaled(f"{synthesis}/{path}/mod_dense/w", (16, i), 1 / 4)
+        net.put(f"{synthesis}/{path}/mod_bias/b", i)
+    net.put(f"{synthesis}/{block}/bias_0/b", 8)
+    if by_place:
+        end = "/.ATTRIBUTES/VARIABLE_VALUE"
+        net.tensors = {name + end: array for name, array in net.tensors.items()}
+        net.constants = {name + end: constant for name, constant in net.constants.items()}
+    return net
+
+
+def moono_discriminator() -> Built:
+    net = Built()
+    for path, i, o, k in (
+        ("8x8/FromRGB/conv", 3, 8, 1),
+        ("8x8/conv_0", 8, 8, 3),
+        ("8x8/conv_1", 8, 12, 3),
+        ("8x8/skip", 8, 12, 1),
+        ("4x4/conv_0", 13, 12, 3),
+    ):
+        net.scaled(f"{path}/w", (k, k, i, o), 1 / math.sqrt(k * k * i))
+    for path, i, o in (("4x4/dense_1", 192, 12), ("last_dense", 12, 1)):
+        net.scaled(f"{path}/w", (i, o), 1 / math.sqrt(i))
+    net.put("8x8/bias_0/b", 8)
+    net.put("last_bias/b", 1)
+    return net
+
+
+def tfgan(scope: str = "Generator/progressive_gan_generator") -> Built:
+    net = Built()
+    for path, k, i, o, gain in (
+        ("progressive_gan_block_1/conv0", 4, 16, 12, SQRT2),
+        ("progressive_gan_block_1/conv1", 3, 12, 12, SQRT2),
+        ("progressive_gan_block_1/to_rgb", 1, 12, 3, 1.0),
+        ("progressive_gan_block_2/conv0", 3, 12, 8, SQRT2),
+        ("progressive_gan_block_2/to_rgb", 1, 8, 3, 1.0),
+    ):
+        net.scaled(f"{scope}/{path}/conv2d/kernel", (k, k, i, o), gain / math.sqrt(k * k * i))
+        net.put(f"{scope}/{path}/bias", o)
+    return net
+
+
+def tfgan_discriminator() -> Built:
+    net = Built()
+    scope = "Discriminator/progressive_gan_discriminator/progressive_gan_block_1"
+    for path, k, i, o in (("from_rgb", 1, 3, 12), ("conv0", 3, 13, 12), ("conv1", 4, 12, 12)):
+        net.scaled(f"{scope}/{path}/conv2d/kernel:0", (k, k, i, o), SQRT2 / math.sqrt(k * k * i))
+        net.put(f"{scope}/{path}/bias:0", o)
+    net.scaled(f"{scope}/logits/dense/kernel:0", (12, 1), 1 / math.sqrt(12))
+    net.put(f"{scope}/logits/bias:0", 1)
+    return net
+
+
+def precure(first_files: bool = False) -> Built:
+    net = Built()
+    w = "linear/W" if first_files else "w"
+    for n in (0, 2):
+        net.scaled(f"mapper/mlp/{n}/{w}", (16, 16), SQRT2 / 4)
+        net.put(f"mapper/mlp/{n}/{w[:-1]}b", 16)
+    styles = ("s1/s/linear/W", "s2/s/linear/W") if first_files else ("style1/linear/w", "style2/linear/w")
+    for block in ("init", "skips/0"):
+        for style in styles:
+            net.scaled(f"synthesizer/{block}/{style}", (12, 16), 1 / 4)
+            net.put(f"synthesizer/{block}/{style[:-1]}b", 12, mean=1.0)
+        modulated = "w1" if first_files else "wmconv"
+        net.put(f"synthesizer/{block}/{modulated}/w", 12, 12, 3, 3)
+        net.put(f"synthesizer/{block}/torgb/wmconv/w", 3, 12, 1, 1, std=0.01)
+    net.scaled(f"embedder/{w}", (16, 4), 1 / 2)
+    return net
+
+
+def precure_discriminator() -> Built:
+    net = Built()
+    for path, i, o, k in (
+        ("main/0/conv", 3, 8, 1),
+        ("main/1/conv1", 8, 8, 3),
+        ("main/1/conv3", 8, 12, 1),
+        ("main/2/conv1", 13, 12, 3),
+        ("main/2/conv2", 12, 12, 4),
+    ):
+        net.scaled(f"{path}/w", (o, i, k, k), SQRT2 / math.sqrt(i * k * k))
+        net.put(f"{path}/b", o)
+    net.scaled("main/2/linear/w", (1, 12), 1 / math.sqrt(12))
+    net.put("main/2/linear/b", 1)
+    return net
+
+
 def parametrized() -> Built:
     net = Built()
     for path, shape, fan in (("fc", (8, 16), 16), ("up", (12, 8, 3, 3), 72)):
@@ -725,7 +958,25 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "ada generator with labels": ("nvidia-stylegan2-ada", ada_generator, ()),
     "ada discriminator with labels": ("nvidia-stylegan2-ada", ada_discriminator, ()),
     "eg3d": ("nvidia-stylegan2-ada", eg3d, ()),
-    "mat": ("nvidia-stylegan2-ada", mat, ()),
+    "mat": ("mat", mat, ()),
+    "mat discriminator": ("mat", mat_discriminator, ()),
+    "separable discriminator": ("stylegan-xl-discriminator", separable_discriminator, ()),
+    "mobilestylegan in training": ("mobilestylegan", mobilestylegan_training, ()),
+    "fb generator": ("fb-gan-zoo", lambda: fb_generator(".module"), ()),
+    "fb discriminator": ("fb-gan-zoo", lambda: fb_discriminator(".module"), ()),
+    "fb generator of the first files": ("fb-gan-zoo", fb_generator, ()),
+    "fb discriminator of the first files": ("fb-gan-zoo", fb_discriminator, ()),
+    "progan-flax": ("progan-flax", progan_flax, ()),
+    "progan-flax discriminator": ("progan-flax", progan_flax_discriminator, ()),
+    "moono": ("moono-stylegan2", moono, ()),
+    "moono in a TensorFlow checkpoint": ("moono-stylegan2", lambda: moono(by_place=True), ()),
+    "moono discriminator": ("moono-stylegan2", moono_discriminator, ()),
+    "tfgan": ("tfgan-progan", tfgan, ()),
+    "gansynth": ("tfgan-progan", lambda: tfgan("gansynth"), ()),
+    "tfgan discriminator": ("tfgan-progan", tfgan_discriminator, ()),
+    "precure": ("precure-stylegan2", precure, ()),
+    "precure, first files": ("precure-stylegan2", lambda: precure(first_files=True), ()),
+    "precure discriminator": ("precure-stylegan2", precure_discriminator, ()),
     "stylegan3-r": ("nvidia-stylegan3", stylegan3_r, ()),
     "stylegan-xl": ("stylegan-xl", stylegan_xl, ()),
     "mmgen-stylegan3": ("mmgen-stylegan3", mmgen_stylegan3, ()),

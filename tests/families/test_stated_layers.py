@@ -1,0 +1,74 @@
+"""NVIDIA's layers in a network that has no name here: what each pickled module states is believed."""
+
+from __future__ import annotations
+
+import math
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.families.registry import recognise
+from tests.checkpoints.test_network_pickles import _Layer, as_nvidia
+from tests.conftest import Result
+
+__all__ = ["as_nvidia"]
+
+
+def _layer(shape: tuple[int, ...], gain: float, bias_gain: float | None = None, bias: str = "bias") -> _Layer:
+    layer = _Layer()
+    layer.weight = torch.nn.Parameter(torch.randn(shape))
+    layer.register_parameter(bias, torch.nn.Parameter(torch.randn(shape[0])))
+    layer.weight_gain = np.float64(gain)
+    if bias_gain is not None:
+        layer.bias_gain = bias_gain
+    return layer
+
+
+@pytest.fixture
+def network(as_nvidia: None) -> _Layer:
+    torch.manual_seed(5)
+    net = _Layer()
+    net.persistent_name = "MotionEncoder"
+    net.time = _layer((8, 6, 5), 1 / math.sqrt(30))  # a convolution over time, as in stylegan-v
+    net.depthwise = _layer((12, 1, 3, 3), 1 / math.sqrt(108))  # as in StyleGAN-XL
+    net.volume = _layer((4, 3, 3, 3, 3), 1 / 9, bias="_bias")  # as in long-video-gan
+    net.slow = _layer((8, 16), 0.01 / 4, 0.01)
+    net.plain = torch.nn.Linear(8, 4)
+    return net
+
+
+def test_the_stated_constants_are_baked(network: _Layer, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    source, target = tmp_path / "net.pkl", tmp_path / "plain.safetensors"
+    with source.open("wb") as file:
+        pickle.dump({"G_ema": network}, file)
+    checkpoint = open_checkpoint(source)
+    recognition = recognise(checkpoint, checkpoint.networks[0])
+    assert recognition.family == "nvidia-layers"
+    assert {layer.origin for layer in recognition.equalized} == {"stated"}
+    slow = next(layer for layer in recognition.equalized if layer.name == "slow")
+    assert slow.lr_multiplier == pytest.approx(0.01)
+    assert "stated in the file" in slow.formula
+
+    assert run_cli("bake", source, target).code == 0
+    baked = load_file(target)
+    for name, tensor in network.state_dict().items():
+        path, _, last = name.rpartition(".")
+        module = getattr(network, path)
+        gain = getattr(module, "weight_gain" if last == "weight" else "bias_gain", 1.0)
+        found = baked[next(key for key in baked if key.endswith(name))]
+        np.testing.assert_allclose(found, tensor.numpy().astype(np.float64) * gain, rtol=1e-6)
+
+
+def test_a_state_dict_says_nothing_and_is_not_believed(network: _Layer, tmp_path: Path) -> None:
+    torch.save(network.state_dict(), tmp_path / "net.pt")
+    checkpoint = open_checkpoint(tmp_path / "net.pt")
+    recognition = recognise(checkpoint, checkpoint.networks[0])
+    assert recognition.family == "plain"
+    verdict = next(verdict for verdict in recognition.verdicts if verdict.family == "nvidia-layers")
+    assert "no pickled module states its weight_gain" in verdict.sentence
