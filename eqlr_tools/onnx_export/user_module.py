@@ -22,7 +22,10 @@ import numpy as np
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.errors import AmbiguousError, UsageError
 from eqlr_tools.families.registry import Recognition
+from eqlr_tools.onnx_export.fold import fold_model
 from eqlr_tools.onnx_export.graph import BATCH, Graph, Port
+from eqlr_tools.onnx_export.improving.constants import fold_constants
+from eqlr_tools.onnx_export.improving.editing import Editor
 from eqlr_tools.onnx_export.network import Fact
 from eqlr_tools.onnx_export.subject import Subject
 from eqlr_tools.rewriting.canonical import stored_scales
@@ -157,6 +160,9 @@ def torch_model(module: nn.Module, graph: Graph, metadata: Mapping[str, str]) ->
             ) from error
     assert program is not None
     model: ModelProto = program.model_proto
+    # What is left of scales and norms of constants, say of weight norm, is computed now: weights become constants.
+    fold_model(model, lambda _: True)
+    fold_constants(Editor(model))
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""
@@ -247,12 +253,16 @@ def _tensor(values: NDArray) -> Any:
 def _bake_hooks(module: nn.Module) -> None:
     """Replace weights that are computed at every call by what they are: parametrizations, and hooks on `X_orig`."""
     from torch import nn
-    from torch.nn.utils import parametrize
+    from torch.nn.utils import parametrize, remove_weight_norm
+    from torch.nn.utils.weight_norm import WeightNorm
 
     for layer in module.modules():
         if parametrize.is_parametrized(layer):
             for name in list(layer.parametrizations):  # type: ignore[arg-type]
                 parametrize.remove_parametrizations(layer, name, leave_parametrized=True)
+        for hook in list(layer._forward_pre_hooks.values()):
+            if isinstance(hook, WeightNorm):  # Keeps `X_g` and `X_v`, and a weight that no copy can be made of.
+                remove_weight_norm(layer, hook.name)
         originals = [name for name in dict(layer.named_parameters(recurse=False)) if name.endswith("_orig")]
         if originals:
             for hook in layer._forward_pre_hooks.values():

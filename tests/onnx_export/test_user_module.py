@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.parametrize
 from torch import nn
 
 from tests.onnx_export.graphs import load, run
+from tests.onnx_export.tensorrt import refused_by_tensorrt
 
 pytest.importorskip("onnxscript")
 
@@ -62,6 +64,32 @@ def hooked() -> nn.Module:
     return module
 
 
+class _Scaled(nn.Module):
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.register_buffer("scale", torch.tensor(scale))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        return weight * self.scale
+
+
+def parametrized() -> nn.Module:
+    """The same generator, its weights scaled by torch's own parametrization, as eqlr writes it."""
+    module = Plain()
+    for layer in (module.fc, module.conv):
+        constant = math.sqrt(2 / layer.weight[0].numel())
+        layer.weight.data /= constant
+        nn.utils.parametrize.register_parametrization(layer, "weight", _Scaled(constant))
+    return module
+
+
+def normed() -> nn.Module:
+    """The same generator with weight norm, by a hook that keeps no `_orig`."""
+    module = Plain()
+    nn.utils.weight_norm(module.conv)
+    return module
+
+
 def checkpoint(path: Path, module: nn.Module) -> Path:
     torch.save(module.state_dict(), path)
     return path
@@ -86,16 +114,19 @@ def test_plain_module(run_cli, tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if "x.onnx" in path.name] == ["x.onnx"]
 
 
-def test_hooks_are_baked(run_cli, tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("made", ["hooked", "parametrized", "normed"])
+def test_hooks_and_parametrizations_are_baked(run_cli, tmp_path: Path, made: str) -> None:
     torch.manual_seed(0)
-    module = hooked()
+    module = globals()[made]()
     target = tmp_path / "x.onnx"
-    result = export(run_cli, checkpoint(tmp_path / "x.pt", module), target, "hooked")
+    result = export(run_cli, checkpoint(tmp_path / "x.pt", module), target, made)
     assert result.code == 0, result.stderr
     z = torch.randn(3, 8)
     np.testing.assert_allclose(run(target, z=z.numpy()), module(z).detach().numpy(), atol=1e-5)
+    assert refused_by_tensorrt(load(target)) == []
     names = {tensor.name for tensor in load(target).graph.initializer}
-    assert not [name for name in names if name.endswith("_orig")]
+    assert not [name for name in names if "orig" in name or "weight_" in name]
 
 
 def test_weights_that_do_not_fit_are_refused(run_cli, tmp_path: Path) -> None:
