@@ -30,7 +30,10 @@ def bake(
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", metavar="FORM", help="A plain layout of the project: clean (GFPGAN's, with √2 in the weights)."
+            "--to",
+            metavar="FORM",
+            help="A plain form of the project: clean (GFPGAN's, with √2 in the weights), or original (what its own code "
+            "loads with use_wscale=False and the like).",
         ),
     ] = None,
     fan_in: options.FanInOption = None,
@@ -60,7 +63,9 @@ def bake(
     states = OptimizerOptions(optimizers.keep_trajectory, optimizers.drop_optimizer)
     checkpoint, place = open_checkpoint(source), locate(target)
     plan = (
-        plan_bake_to(checkpoint, place, chosen, to) if to else plan_bake(checkpoint, place, chosen, optimizers=states)
+        plan_bake_to(checkpoint, place, chosen, to, states)
+        if to
+        else plan_bake(checkpoint, place, chosen, optimizers=states)
     )
     carry_out(plan, chosen, writing)
 

@@ -164,7 +164,8 @@ class Family:
     `generic` family knows a mechanism and no project: it stands back wherever one that is not generic matches.
     `doubt` says what in the file speaks against the family although its names match ("" if nothing does), and
     `question` what only the user can know. `load_back` says how the original code loads a baked file,
-    `switch` is the setting that a file may hold of it (`use_eql`), which is False in a plain network.
+    `switch` is the setting that a file may hold of it (`use_eql`), which is False in a plain network. With it off, the
+    code of families that `keep_multiplier` still multiplies weights and biases by their learning-rate multiplier.
     `keys_are_proof` is True where a baked file has other names, so that the weights' size need not be looked at.
     `scales_output`: the constant multiplies the layer's output, so that stored weights are summed up unscaled.
     `namings` map the family's tensors onto the canonical parameters of an architecture.
@@ -185,6 +186,7 @@ class Family:
     generic: bool = False
     load_back: str = ""
     switch: str = ""
+    keep_multiplier: bool = False
     doubt: Callable[[View, str], str] | None = field(default=None, compare=False)
     question: Callable[[View, str], Question | None] | None = field(default=None, compare=False)
     extra: Callable[[View, str], list[Layer]] | None = field(default=None, compare=False)

@@ -60,6 +60,8 @@ def _fused_up(view: View, prefix: str) -> list[str]:
     return found
 
 
+_LOAD_BACK = "construct the network with use_wscale=False; it still applies lr, which bake --to original leaves to it"
+
 STYLEGAN2 = Family(
     id="genforce-stylegan2",
     title="StyleGAN2 in genforce",
@@ -90,7 +92,8 @@ STYLEGAN2 = Family(
     ),
     namings=GENFORCE,
     doubt=switched_off("use_wscale"),
-    load_back="construct the network with use_wscale=False",
+    load_back=_LOAD_BACK,
+    keep_multiplier=True,
 )
 
 STYLEGAN = Family(
@@ -115,7 +118,8 @@ STYLEGAN = Family(
     rules=_progressive,
     namings=GENFORCE_STYLEGAN,
     doubt=switched_off("use_wscale"),
-    load_back="construct the network with use_wscale=False",
+    load_back=_LOAD_BACK,
+    keep_multiplier=True,
 )
 
 PGGAN = Family(
@@ -141,5 +145,6 @@ PGGAN = Family(
     ),
     rules=_progressive,
     doubt=switched_off("use_wscale"),
-    load_back="construct the network with use_wscale=False",
+    load_back=_LOAD_BACK,
+    keep_multiplier=True,
 )

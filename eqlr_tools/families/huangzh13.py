@@ -60,5 +60,6 @@ FAMILY = Family(
     ),
     namings=HUANGZH13,
     doubt=_doubt,
-    load_back="construct the network with use_wscale=False; the mapping still applies lr, so divide by it",
+    load_back="construct the network with use_wscale=False; it still applies lr, which bake --to original leaves to it",
+    keep_multiplier=True,
 )

@@ -14,6 +14,7 @@ from eqlr_tools.errors import AmbiguousError, UsageError
 from eqlr_tools.families.catalogue import FAMILIES, known_families
 from eqlr_tools.families.family import Family, Overrides, Question, Verdict
 from eqlr_tools.families.layer import Layer
+from eqlr_tools.families.multipliers import Multiplier
 from eqlr_tools.families.plain import PLAIN, plain_layers
 from eqlr_tools.families.views import NetworkView
 
@@ -95,7 +96,9 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
     layers = layout.all_layers(view, verdict, overrides)
     question = layout.question(view, verdict.prefix) if layout.question else None
     if done and family is None:
-        layers = [layer for layer in layers if layer.baked_weight not in done["weights"]]
+        left = done.get("multipliers_left", {})
+        layers = [_multiplied_only(layer, left.get(layer.baked_weight)) for layer in layers]
+        layers = [layer for layer in layers if layer.baked_weight not in done["weights"] or layer.baked_weight in left]
         if not any(layer.equalized for layer in layers):
             return _plain(network, view, verdicts, layout, f"baked by eqlr, was {done['family']}")
     elif family is None:
@@ -107,6 +110,13 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
         every = _with_plain(view, layers)
         return Recognition(network, UNDECIDED, layout, every, verdicts, question.text, question=question)
     return Recognition(network, layout.id, layout, _with_plain(view, layers), verdicts, layout.advice)
+
+
+def _multiplied_only(layer: Layer, multiplier: float | None) -> Layer:
+    """A layer that was baked for code which still applies the multiplier: that alone is its constant now."""
+    if multiplier is None:
+        return layer
+    return layer.with_constant(multiplier, multiplier if layer.bias else 1.0, 1, 1.0, Multiplier(multiplier, "stated"))
 
 
 def _undoubted(family: Family, done: dict[str, Any] | None) -> Family:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.errors import AmbiguousError, NothingMatchedError, UnreadableError, UsageError
+from eqlr_tools.families.family import Family
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.plain import PLAIN
 from eqlr_tools.families.registry import FAMILIES, Recognition
@@ -21,9 +23,16 @@ from eqlr_tools.rewriting.switches import switched
 
 
 def plan_bake(
-    source: Checkpoint, target: Path, selection: Selection, *, optimizers: OptimizerOptions | None = None
+    source: Checkpoint,
+    target: Path,
+    selection: Selection,
+    *,
+    optimizers: OptimizerOptions | None = None,
+    to_original: bool = False,
 ) -> Plan:
     """Plan the bake of all selected networks that are equalized; everything else is copied.
+
+    `to_original` leaves out what the project's code multiplies by even when its equalization is switched off.
 
     Optimizer states are converted along, as `optimizers` says. Raises NothingMatchedError if no layer is equalized,
     AmbiguousError if a network may have been baked before, or if a question about it is open.
@@ -40,8 +49,12 @@ def plan_bake(
         if not layers:
             notes.append(f"network {network.name} is carried over: {recognition.note or 'no equalized layer'}")
             continue
+        left = _left_to_the_code(recognition, layers) if to_original else {}
         for layer in layers:
-            edits.update(_edits(network, layer, source))
+            kept = _without_multiplier(layer) if layer.baked_weight in left else layer
+            edits.update(_edits(network, kept, source))
+        if to_original:
+            notes.append(_how_to_load(source, recognition))
         before = baked.get(network.name, {}).get("weights", [])
         weights = [*(before if isinstance(before, list) else []), *(layer.baked_weight for layer in layers)]
         multipliers = {layer.baked_weight: layer.lr_multiplier for layer in layers if layer.lr_multiplier != 1.0}
@@ -49,6 +62,7 @@ def plan_bake(
             "family": recognition.family,
             "weights": sorted(set(weights)),
             "lr_multipliers": {**baked.get(network.name, {}).get("lr_multipliers", {}), **multipliers},
+            **({"multipliers_left": left} if left else {}),
         }
     if not edits:
         raise _nothing(source, recognitions)
@@ -59,6 +73,32 @@ def plan_bake(
     return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes, optimizers, settings)
 
 
+ORIGINAL = "original"
+"""The form that the project's own code loads, with its equalization switched off."""
+
+
+def _how_to_load(source: Checkpoint, recognition: Recognition) -> str:
+    layout, name = recognition.layout, recognition.network.name
+    if layout is None or not layout.load_back:
+        raise UsageError(
+            f"{source.path}: network {name} is {recognition.family}, whose code has no switch for its constants",
+            hint="bake without --to writes plain weights for a network of your own",
+        )
+    return f"network {name}: to load it in {layout.upstream}: {layout.load_back}"
+
+
+def _left_to_the_code(recognition: Recognition, layers: list[Layer]) -> dict[str, float]:
+    """The learning-rate multipliers that the project's code applies even when its constants are switched off."""
+    if recognition.layout is None or not recognition.layout.keep_multiplier:
+        return {}
+    return {layer.baked_weight: layer.lr_multiplier for layer in layers if layer.lr_multiplier != 1.0}
+
+
+def _without_multiplier(layer: Layer) -> Layer:
+    scale = None if layer.scale is None else layer.scale / layer.lr_multiplier
+    return replace(layer, scale=scale, bias_scale=layer.bias_scale / layer.lr_multiplier if layer.bias else 1.0)
+
+
 def _chosen(recognition: Recognition, selection: Selection) -> list[Layer]:
     """The layers that the user wants, and with each the other names of the same tensor: they are one layer."""
     network = recognition.network
@@ -67,18 +107,28 @@ def _chosen(recognition: Recognition, selection: Selection) -> list[Layer]:
     return [layer for layer in recognition.equalized if id(network.tensors[layer.weight].storage) in storages]
 
 
-def plan_bake_to(source: Checkpoint, target: Path, selection: Selection, to: str) -> Plan:
+def plan_bake_to(
+    source: Checkpoint, target: Path, selection: Selection, to: str, optimizers: OptimizerOptions | None = None
+) -> Plan:
     """Plan to bake into a plain layout that the project itself has, where it keeps its square roots elsewhere.
+
+    `original` is not one layout: it is what the project's code loads with its switch off.
 
     Raises UsageError if `to` is no such layout, InexpressibleError if a network has none.
     """
-    forms = {family.id.rpartition("-")[2]: family for family in FAMILIES if family.namings and not family.equalized}
+    if to == ORIGINAL:
+        return plan_bake(source, target, selection, optimizers=optimizers, to_original=True)
+    forms = {family.id.rpartition("-")[2]: family for family in FAMILIES if _is_plain_form(family)}
     family = forms.get(to) or next((form for form in forms.values() if form.id == to), None)
     if family is None:
-        raise UsageError(f"--to {to} is no plain layout", hint=f"there are: {', '.join(sorted(forms))}")
+        raise UsageError(f"--to {to} is no plain layout", hint=f"there are: {', '.join(sorted([*forms, ORIGINAL]))}")
     if selection.include or selection.exclude:
         raise UsageError("--to bakes whole networks, so --include and --exclude make no sense with it")
     return plan_convert(source, target, selection, to=PLAIN if to == PLAIN else family.id, operation="bake")
+
+
+def _is_plain_form(family: Family) -> bool:
+    return not family.equalized and any(not naming.reads_only for naming in family.namings)
 
 
 def _edits(network: Network, layer: Layer, source: Checkpoint) -> dict[TreePath, list[Edit]]:
