@@ -89,11 +89,8 @@ def audit(
     from eqlr_tools.cli.paths import checkpoints_under
     from eqlr_tools.cli.sink import check_output, emit, note, write
     from eqlr_tools.errors import EqlrError, NothingMatchedError, UnreadableError, UsageError
-    from eqlr_tools.fleet.audit_pieces import audit_in_pieces
-    from eqlr_tools.fleet.works import audit_work
     from eqlr_tools.reports.audit import audit_fields, audit_json, audit_report, audit_rows
     from eqlr_tools.reports.baseline import add_changes, compare, read_baseline
-    from eqlr_tools.reports.plot import check_plottable, plotted
     from eqlr_tools.reports.rules import parse_rule
     from eqlr_tools.reports.sorting import parse_sort, sort_layers
 
@@ -102,6 +99,8 @@ def audit(
     order = parse_sort(sort) if sort is not None else None
     earlier = read_baseline(baseline) if baseline else None
     if plot:
+        from eqlr_tools.reports.plot import check_plottable, plotted
+
         check_plottable(plot)
     found = checkpoints_under(paths)
     if format in (Format.jsonl, Format.parquet) or dask is not None or resume:
@@ -110,6 +109,9 @@ def audit(
                 "--fail-on, --baseline, --sort and --plot need the whole audit, which is not kept while it is streamed",
                 hint="leave out --dask and --resume, and use --format json",
             )
+        from eqlr_tools.fleet.audit_pieces import audit_in_pieces
+        from eqlr_tools.fleet.works import audit_work
+
         work = partial(audit_work, chosen=chosen, exact_quantiles=exact_quantiles)
         cut = partial(audit_in_pieces, chosen=chosen, exact_quantiles=exact_quantiles)
         streaming = many.Streaming(format, output, jobs or 1, dask, resume, force, quiet)
@@ -141,7 +143,7 @@ def audit(
         sort_layers(content, comparison, order)
     if plot:
         write(plotted(content, plot), plot, force=force)
-    emit(audit_report(content), format, output, force=force)
+    emit(audit_report(content, format), format, output, force=force)
     for line in (*violations, *unreadable):
         note(line)
     return 2 if unreadable else 1 if violations else 0

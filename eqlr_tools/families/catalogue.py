@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
+from collections.abc import Iterator
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from eqlr_tools.errors import UsageError
@@ -160,6 +162,10 @@ def added_files() -> tuple[Path, ...]:
 @cache
 def _installed() -> tuple[Family, ...]:
     """Families that installed packages offer under the entry point group `eqlr_tools.families`."""
+    if not _offered():
+        return ()
+    from importlib.metadata import entry_points
+
     found: list[Family] = []
     for entry in entry_points(group=ENTRY_POINT_GROUP):
         value = entry.load()
@@ -167,3 +173,31 @@ def _installed() -> tuple[Family, ...]:
             raise UsageError(f"the entry point {entry.name!r} of {ENTRY_POINT_GROUP} is not a Family")
         found.append(value)
     return tuple(found)
+
+
+def _offered() -> bool:
+    """Whether any installed package names the group. Looking for the name takes a few milliseconds; the standard
+    library's metadata, which reads every package there is, as long as half of an audit of a small file."""
+    name = ENTRY_POINT_GROUP.encode()
+    for folder in map(Path, sys.path):
+        if folder.is_file():  # A zip archive, say.
+            return True
+        for directory in _metadata_directories(folder):
+            try:
+                text = (directory / "entry_points.txt").read_bytes()
+            except OSError:
+                continue
+            if name in text:
+                return True
+    return False
+
+
+def _metadata_directories(folder: Path) -> Iterator[Path]:
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = [entry.name for entry in entries]
+    except OSError:
+        return
+    for name in names:
+        if name.endswith((".dist-info", ".egg-info")) or name == "EGG-INFO":
+            yield folder / name

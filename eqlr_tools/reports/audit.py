@@ -9,10 +9,10 @@ from typing import Any
 
 from eqlr_tools.ranges.audit import LayerRange, NetworkRange
 from eqlr_tools.ranges.statistics import Statistics
-from eqlr_tools.reports.audit_page import audit_page
 from eqlr_tools.reports.baseline import SCHEMA, Json, forms_of
 from eqlr_tools.reports.explain import layer_json
 from eqlr_tools.reports.fields import FIELDS, value_of
+from eqlr_tools.reports.formats import Format
 from eqlr_tools.reports.hazards import fp16_words
 from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, plain, shape_text
 from eqlr_tools.reports.scan import network_json
@@ -41,12 +41,23 @@ def audit_json(audits: Sequence[tuple[Path, Sequence[NetworkRange]]]) -> Json:
     return content
 
 
-def audit_report(content: Json) -> Report:
-    """Build the report of one or several files: a table per network, its spread below."""
-    tables = [_table(file["path"], network, brief=False) for file in content["files"] for network in file["networks"]]
-    brief = [_table(file["path"], network, brief=True) for file in content["files"] for network in file["networks"]]
+def audit_report(content: Json, form: Format) -> Report:
+    """Build the report of one or several files: a table per network, its spread below.
+
+    Of a thousand layers each part takes its time, so there is only what `form` shows.
+    """
     body = {key: value for key, value in content.items() if key != "schema"}
-    return Report(SCHEMA, body, tables, brief=brief, data=_data(content), page=audit_page(content))
+    if form is Format.json:
+        return Report(SCHEMA, body, ())
+    if form is Format.csv:
+        return Report(SCHEMA, body, (), data=_data(content))
+    brief = form is Format.table
+    tables = [_table(file["path"], network, brief=brief) for file in content["files"] for network in file["networks"]]
+    if form is Format.html:
+        from eqlr_tools.reports.audit_page import audit_page
+
+        return Report(SCHEMA, body, tables, page=audit_page(content))
+    return Report(SCHEMA, body, tables)
 
 
 def _table(path: str, network: Json, *, brief: bool) -> Table:

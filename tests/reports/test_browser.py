@@ -16,6 +16,7 @@ from eqlr_tools.ranges.audit import audit_networks
 from eqlr_tools.reports.audit import audit_report
 from eqlr_tools.reports.baseline import add_changes, compare
 from eqlr_tools.reports.diff import diff_report
+from eqlr_tools.reports.formats import Format
 from eqlr_tools.reports.html import page
 from eqlr_tools.rewriting.movement import Run
 from tests.reports.audits import audit_of_state, normal, state
@@ -38,7 +39,7 @@ def audit(browser: Any, tmp_path: Path) -> Any:
     sizes = SIZES | {"large": 15.0}
     old = audit_of_state(state(**{name: normal(32, 32, size) for name, size in sizes.items()}), tmp_path / "old.pt")
     add_changes(now, compare(now, old, "old.json"))
-    return opened(browser, page(audit_report(now)), tmp_path)
+    return opened(browser, page(audit_report(now, Format.html)), tmp_path)
 
 
 def opened(browser: Any, text: str, folder: Path) -> Any:
@@ -159,7 +160,7 @@ def test_a_thousand_layers_open_at_once(browser: Any, tmp_path: Path) -> None:
     content = audit_of_state(state(fc=normal(32, 32)), tmp_path / "deep.pt")
     (network,) = content["files"][0]["networks"]
     network["layers"] = [{**network["layers"][0], "layer": f"block{index}.fc"} for index in range(1000)]
-    text = page(audit_report(content))
+    text = page(audit_report(content, Format.html))
     start = time.perf_counter()
     opened(browser, text, tmp_path)
     browser.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")

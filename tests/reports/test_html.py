@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from eqlr_tools.reports.audit import audit_report
+from eqlr_tools.reports.formats import Format
 from eqlr_tools.reports.html import page
 from eqlr_tools.reports.report import Column, Report, Table
 from tests.conftest import SAMPLES
@@ -41,11 +42,11 @@ class _Elements(HTMLParser):
 
 def hostile_page(folder: Path) -> str:
     tensors = {f"{HOSTILE}.weight": normal(8, 8), "'\"&<b>.weight": normal(4, 4), "\u202edipu.weight": normal(4, 4)}
-    return page(audit_report(audit_of_state(tensors, folder / "x<script>alert(1)<!--.pt")))
+    return page(audit_report(audit_of_state(tensors, folder / "x<script>alert(1)<!--.pt"), Format.html))
 
 
 def test_a_page_needs_nothing_but_itself() -> None:
-    elements = _Elements(page(audit_report(audit_of(SAMPLES / "stylegan2_digits.pt")))).elements
+    elements = _Elements(page(audit_report(audit_of(SAMPLES / "stylegan2_digits.pt"), Format.html))).elements
     for tag, attributes in elements:
         assert tag not in ("link", "iframe", "object", "embed", "img", "base")
         assert not {"src", "href", "srcset"} & set(attributes), (tag, attributes)
@@ -81,7 +82,8 @@ def test_hazards_are_worded(tmp_path: Path) -> None:
     broken, huge = normal(8, 8), normal(8, 8)
     broken[0, 0] = torch.nan
     huge[0, 0] = 1e6
-    text = page(audit_report(audit_of_state(state(broken=broken, huge=huge, tiny=normal(8, 8, 1e-7)), tmp_path / "a")))
+    content = audit_of_state(state(broken=broken, huge=huge, tiny=normal(8, 8, 1e-7)), tmp_path / "a")
+    text = page(audit_report(content, Format.html))
     for words in ('bad">1 NaN', 'bad">1.6% overflow', 'warn">', "flushed", 'good">ok'):
         assert words in text
 
@@ -89,7 +91,7 @@ def test_hazards_are_worded(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["progan_digits.pth.tar", "dcgan_digits.pt"])
 def test_figures_of_the_page_are_those_of_the_json(name: str) -> None:
     content = audit_of(SAMPLES / name)
-    drawn = json.loads(_Elements(page(audit_report(content))).data)["networks"]
+    drawn = json.loads(_Elements(page(audit_report(content, Format.html))).data)["networks"]
     for network, shown in zip(content["files"][0]["networks"], drawn, strict=True):
         for layer, curve in zip(network["layers"], shown["layers"], strict=True):
             histogram = layer["stored"]["histogram"]
