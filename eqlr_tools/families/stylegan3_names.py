@@ -136,12 +136,14 @@ def _hammer_measured(shapes: Mapping[str, Shape]) -> Depth | None:
         return None
     rate, rates = grid[1] - 2 * MARGIN, []
     for number in range(count):
-        up, down = (shapes.get(f"synthesis.layer{number}.filter.{way}_filter", (1,))[0] for way in ("up", "down"))
-        rate = rate * up // down
+        filters = [shapes.get(f"synthesis.layer{number}.filter.{way}_filter", (1,)) for way in ("up", "down")]
+        if not all(shape and shape[0] for shape in filters):
+            return None
+        rate = rate * filters[0][0] // filters[1][0]
         rates.append(rate)
     sizes = [*(rate + 2 * MARGIN for rate in rates[:-2]), rates[-1], rates[-1]]
-    channels = [shapes[f"synthesis.layer{number}.conv.weight"][0] for number in range(count)]
-    layers = [f"L{n}_{size}_{width}" for n, (size, width) in enumerate(zip(sizes, channels, strict=True))]
+    channels = [shapes[f"synthesis.layer{number}.conv.weight"][:1] for number in range(count)]
+    layers = [f"L{n}_{size}_{width[0]}" for n, (size, width) in enumerate(zip(sizes, channels, strict=True)) if width]
     return _depth(shapes, layers, rates[-1], _hammer)
 
 

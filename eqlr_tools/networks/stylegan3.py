@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from eqlr_tools.errors import UsageError
 from eqlr_tools.networks.arrays import SLOPE, correlate, leaky_relu
 from eqlr_tools.networks.fir import along_height, along_width, downsampling, separated, upsampling
 from eqlr_tools.networks.stylegan2 import DEMODULATION_EPS, latents
@@ -57,6 +58,12 @@ PREFIX = "synthesis."
 BANDWIDTH = 2.0
 CLAMP = 256.0
 OUTPUT_SCALE = 0.25
+MAX_SIZE = 4096 + 64
+"""Pixels: nobody has trained half as many. A name that says more would only exhaust memory."""
+
+_CACHED_BYTES = 1 << 22
+"""Of upsampled activation that are computed at a time."""
+
 OVERSAMPLING = 2
 """How much finer than its input and output a layer's activation is sampled: in NVIDIA's code, for every layer."""
 
@@ -113,8 +120,13 @@ def output_size(name: str) -> int:
 
 
 def form_of(shapes: Mapping[str, Shape]) -> Form:
-    """What the names and shapes of canonical parameters say, the rest being as in NVIDIA's code."""
+    """What the names and shapes of canonical parameters say, the rest being as in NVIDIA's code.
+
+    Raises UsageError where they are those of no network.
+    """
     names = layer_names(shapes)
+    for name in names:
+        _require_layer(shapes, f"{PREFIX}{name}", output_size(name))
     sizes = [output_size(name) for name in names]
     layers = []
     for name, before, size in zip(names, [sizes[0], *sizes], sizes, strict=False):
@@ -122,6 +134,17 @@ def form_of(shapes: Mapping[str, Shape]) -> Form:
         padding = _padding(shapes, f"{PREFIX}{name}", before, size, up, down)
         layers.append(Layer(f"{PREFIX}{name}", before, size, up, down, padding))
     return Form(tuple(layers), input_rate(sizes[-1], [(layer.up, layer.down) for layer in layers]))
+
+
+def _require_layer(shapes: Mapping[str, Shape], layer: str, size: int) -> None:
+    weight = shapes[f"{layer}.weight"]
+    filters = [shapes[name] for way in ("up", "down") if (name := f"{layer}.{way}_filter") in shapes]
+    square = len(weight) == 4 and weight[2] == weight[3] > 0
+    if not (square and 0 < size <= MAX_SIZE and all(shape and min(shape) >= OVERSAMPLING for shape in filters)):
+        raise UsageError(
+            f"{layer} is no layer of StyleGAN3: weight {weight}, filters {filters}",
+            hint="the network is a variant that eqlr has no names for",
+        )
 
 
 def factors(shapes: Mapping[str, Shape], layer: str) -> tuple[int, int]:
@@ -226,17 +249,23 @@ def stored_grid(form: Form) -> NDArray:
 
 
 def _layer(p: Parameters, layer: Layer, x: NDArray, w: NDArray, clamp: float | None) -> NDArray:
+    """The filters work on every channel for itself, so a few channels at a time stay in the cache."""
     x = _convolved(p, layer.name, x, w)
-    taps = p.get(f"{layer.name}.up_filter", np.ones(1))
-    x = along_height(upsampling(x.shape[1], taps, layer.up, layer.padding), x)
-    x = along_width(upsampling(x.shape[2], taps, layer.up, layer.padding), x)
-    x = _limited(np.where(x >= 0, x, SLOPE * x) * SQRT2, clamp)
-    total: NDArray | None = None
-    for rows, columns in separated(p.get(f"{layer.name}.down_filter", np.ones(1))):
-        part = along_height(downsampling(x.shape[1], rows, layer.down), x)
-        part = along_width(downsampling(x.shape[2], columns, layer.down), part)
-        total = part if total is None else total + part
-    assert total is not None
+    up = upsampling(x.shape[1], p.get(f"{layer.name}.up_filter", np.ones(1)), layer.up, layer.padding)
+    pairs = [
+        (downsampling(len(up), rows, layer.down), downsampling(len(up), columns, layer.down))
+        for rows, columns in separated(p.get(f"{layer.name}.down_filter", np.ones(1)))
+    ]
+    step = max(_CACHED_BYTES // (len(up) ** 2 * x.itemsize), 1)
+    groups = [x[start : start + step] for start in range(0, len(x), step)]
+    return np.concatenate([_filtered(group, up, pairs, clamp) for group in groups])
+
+
+def _filtered(x: NDArray, up: NDArray, pairs: Sequence[tuple[NDArray, NDArray]], clamp: float | None) -> NDArray:
+    x = along_width(up * SQRT2, along_height(up, x))
+    np.maximum(x, SLOPE * x, out=x)
+    x = _limited(x, clamp)
+    total: NDArray = sum(along_width(columns, along_height(rows, x)) for rows, columns in pairs)  # type: ignore[assignment]
     return total
 
 

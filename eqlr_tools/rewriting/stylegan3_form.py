@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from eqlr_tools.errors import UsageError
-from eqlr_tools.networks.stylegan3 import Form, Layer, form_of
+from eqlr_tools.networks.stylegan3 import MAX_SIZE, Form, Layer, form_of
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
 
 _STATED = {
@@ -25,8 +25,18 @@ def shaped_form(network: CanonicalNetwork) -> Form:
 
 
 def stated_form(network: CanonicalNetwork) -> Form:
-    """What this file means. Raises UsageError for modules that are no square ones."""
-    form = shaped_form(network)
+    """What this file means. Raises UsageError for modules that state no square layers, or what is no number."""
+    try:
+        return _stated(network, shaped_form(network))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise UsageError(
+            f"network {network.recognition.network.name}: its modules do not state StyleGAN3's attributes as its code "
+            f"writes them ({type(error).__name__}: {error})",
+            hint="eqlr bake does without them",
+        ) from error
+
+
+def _stated(network: CanonicalNetwork, form: Form) -> Form:
     layers = [(layer, _attributes(network, f"{layer.name}.weight")) for layer in form.layers]
     stated = [_stated_layer(network, layer, said) for layer, said in layers]
     clamps = [said.get("conv_clamp") for _, said in layers if "conv_clamp" in said]
@@ -67,6 +77,7 @@ def _stated_layer(network: CanonicalNetwork, layer: Layer, said: Mapping[str, An
             f"network {network.recognition.network.name}: {layer.name} is not square, and eqlr knows StyleGAN3 only so",
             hint="eqlr bake works whatever the sizes are",
         )
-    return Layer(
-        layer.name, int(sizes[0]), int(outputs[0]), int(said["up_factor"]), int(said["down_factor"]), tuple(padding[:2])
-    )
+    up, down = int(said["up_factor"]), int(said["down_factor"])
+    if not (0 < int(sizes[0]) <= MAX_SIZE and 0 < int(outputs[0]) <= MAX_SIZE and up > 0 and down > 0):
+        raise ValueError(f"sizes {sizes} and {outputs}, factors {up} and {down}")
+    return Layer(layer.name, int(sizes[0]), int(outputs[0]), up, down, (int(padding[0]), int(padding[1])))

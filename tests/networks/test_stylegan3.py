@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from eqlr_tools.errors import UsageError
 from eqlr_tools.networks import stylegan3
 from eqlr_tools.networks.fir import along_height, along_width, downsampling, separated, upsampling
 from eqlr_tools.rewriting.stylegan3_form import shaped_form, stated_form, unsaid
@@ -63,6 +64,27 @@ def test_long_axes_are_multiplied_block_by_block() -> None:
     x, matrix = rng.standard_normal((2, 150, 3)), downsampling(150, rng.standard_normal(12), 1)
     np.testing.assert_allclose(along_height(matrix, x), matrix @ x, atol=1e-12)
     np.testing.assert_allclose(along_width(matrix, x.swapaxes(1, 2)), (matrix @ x).swapaxes(1, 2), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"synthesis.L0_36_8.weight": (8, 8)},
+        {"synthesis.L0_36_8.down_filter": ()},
+        {"synthesis.L0_36_8.up_filter": (0,)},
+        {"synthesis.L0_99999999_8.weight": (8, 8, 3, 3)},
+    ],
+)
+def test_shapes_of_no_network_are_refused(change: dict[str, tuple[int, ...]]) -> None:
+    shapes: dict[str, tuple[int, ...]] = {
+        "synthesis.L0_36_8.weight": (8, 8, 3, 3),
+        "synthesis.L0_36_8.up_filter": (12,),
+        "synthesis.L0_36_8.down_filter": (12,),
+        "synthesis.L1_16_3.weight": (3, 8, 1, 1),
+    }
+    assert stylegan3.form_of(shapes).rate == 16
+    with pytest.raises(UsageError, match="no layer of StyleGAN3"):
+        stylegan3.form_of({**shapes, **change})
 
 
 def test_one_hot_labels_pick_a_row_of_stylegan_xls_table() -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from eqlr_tools.errors import InexpressibleError
+from eqlr_tools.errors import InexpressibleError, UsageError
 from eqlr_tools.families.catalogue import FAMILIES
 from eqlr_tools.networks import stylegan3
+from eqlr_tools.rewriting.canonical import CanonicalNetwork
 from eqlr_tools.rewriting.limits import refuse_inexpressible
 from eqlr_tools.rewriting.stylegan3_form import stated_form
 from tests.networks.test_stylegan2 import parameters, read
@@ -77,19 +78,30 @@ def test_hammers_grid_is_that_of_the_input(run_cli: Any, shared_dir: Path, tmp_p
     ],
 )
 def test_what_only_modules_state_is_refused(shared_dir: Path, change: dict[str, Any], said: str) -> None:
-    network = read(shared_dir / SOURCE, "G_ema")
-    attributes = {
-        path: {key: change.get(key, value) for key, value in module.items()}
-        for path, module in network.recognition.network.module_attributes.items()
-    }
-    inner = replace(network.recognition.network, module_attributes=attributes)
-    changed = replace(network, recognition=replace(network.recognition, network=inner))
+    changed = _changed(read(shared_dir / SOURCE, "G_ema"), change)
     family = next(family for family in FAMILIES if family.id == "mmgen-stylegan3")
     with pytest.raises(InexpressibleError, match=said):
         refuse_inexpressible(_Source(), changed, family.namings[0], family, frozenset())  # type: ignore[arg-type]
     if "conv_clamp" in change:
         accepted = frozenset(["conv_clamp"])
         refuse_inexpressible(_Source(), changed, family.namings[0], family, accepted)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "change", [{"padding": [1, "x", 1, "x"]}, {"in_size": "wide"}, {"up_factor": 0}, {"output_scale": "much"}]
+)
+def test_modules_that_state_nonsense_are_refused(shared_dir: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="do not state"):
+        stated_form(_changed(read(shared_dir / SOURCE, "G_ema"), change))
+
+
+def _changed(network: CanonicalNetwork, change: dict[str, Any]) -> CanonicalNetwork:
+    attributes = {
+        path: {key: change.get(key, value) for key, value in module.items()}
+        for path, module in network.recognition.network.module_attributes.items()
+    }
+    inner = replace(network.recognition.network, module_attributes=attributes)
+    return replace(network, recognition=replace(network.recognition, network=inner))
 
 
 class _Source:
