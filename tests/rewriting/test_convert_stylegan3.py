@@ -88,7 +88,7 @@ def test_what_only_modules_state_is_refused(shared_dir: Path, change: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "change", [{"padding": [1, "x", 1, "x"]}, {"in_size": "wide"}, {"up_factor": 0}, {"output_scale": "much"}]
+    "change", [{"padding": [1, "x", 1, "x"]}, {"in_size": ["wide", "wide"]}, {"up_factor": 0}, {"output_scale": "much"}]
 )
 def test_modules_that_state_nonsense_are_refused(shared_dir: Path, change: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="do not state"):
