@@ -32,7 +32,7 @@ def bake(
         typer.Option(
             "--to",
             metavar="FORM",
-            help="A plain form of the project: clean (GFPGAN's, with √2 in the weights), or original (what its own code "
+            help="A plain form of the project: clean (GFPGAN's, with √2 in the weights), or original (what its code "
             "loads with use_wscale=False and the like).",
         ),
     ] = None,
