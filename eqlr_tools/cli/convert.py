@@ -31,7 +31,11 @@ def convert(
     ],
     accept: Annotated[
         list[str] | None,
-        typer.Option("--accept", metavar="NAME", help="What may be lost: conv_clamp, noise or w_avg. Repeatable."),
+        typer.Option(
+            "--accept",
+            metavar="NAME",
+            help="What may be lost, by the name that a refusal gives it: conv_clamp, noise, w_avg, ... Repeatable.",
+        ),
     ] = None,
     fan_in: options.FanInOption = None,
     *,

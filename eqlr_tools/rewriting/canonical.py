@@ -146,6 +146,8 @@ def _read(
         tensor = arranged(raw, slot.arrangement(len(raw.shape)))
         scale = scales.get(stored, 1.0) * slot.factor(tensor.shape)
         part = Part(slot, stored, raw, tensor, scale)
+        if not raw.dtype.is_float:
+            part = _as_float(part)
         reading.used.add(stored)
         if slot.canonical in reading.parts:
             reading.copies.append(part)
@@ -157,6 +159,13 @@ def _read(
             tensor = constant_tensor(values, "F64" if name.startswith(FORM) else dtype)
             reading.parts[name] = Part(Slot(name, ""), "", tensor, tensor, 1.0)
     return reading
+
+
+def _as_float(part: Part) -> Part:
+    """A count as the number that it stands for: what is stored as an integer cannot be scaled as one."""
+    values = part.tensor.values().astype(np.float64) * part.scale + part.add
+    tensor = constant_tensor(values, "F32")
+    return Part(Slot(part.slot.canonical, part.stored), part.stored, tensor, tensor, 1.0)
 
 
 def _share(raw: Tensor, slot: Slot, parts: Mapping[str, Part]) -> Tensor | None:
@@ -189,9 +198,11 @@ def stored_scales(layers: Sequence[Layer]) -> dict[str, float]:
 
 
 def _mapping_multiplier(recognition: Recognition, parts: Mapping[str, Part]) -> float | None:
-    """The learning-rate multiplier of the mapping network, if the file or its family says."""
+    """The learning-rate multiplier of the mapping network, if the file says; None for a family that has none there."""
     weights = {part.stored for name, part in parts.items() if name.startswith("mapping.fc")}
-    return next((layer.lr_multiplier for layer in recognition.equalized if layer.weight in weights), None)
+    layers = (layer for layer in recognition.equalized if layer.weight in weights)
+    own = (layer for layer in layers if layer.origin != "family" and not layer.scale_tensors)
+    return next((layer.lr_multiplier for layer in own), None)
 
 
 CONSTANT, CONSTANT_BIAS = "synthesis.const", "synthesis.b4.conv0.bias"
