@@ -21,6 +21,8 @@ _NORM_NAME = re.compile(r"(norm|bn|ln|gn|batchnorm|layernorm|groupnorm)\d*$", re
 
 def kind_of(path: str, shape: tuple[int, ...], shapes: Mapping[str, Shape]) -> str:
     """Name the layer: linear, conv1d-3d, conv_transpose1d-3d, modulated_conv2d, or tensor for anything else."""
+    if len(shape) > 1 and tuple(shapes.get(sibling(path, "bias"), ())) == shape:
+        return "tensor"  # One bias for each weight: a norm over several axes.
     if len(shape) == 2:
         return "linear"
     if len(shape) == 5 and shape[0] == 1 and shape[3] == shape[4]:

@@ -11,6 +11,7 @@ without `stored.` or `effective.` means either. `docs/rules.md` is the reference
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -162,7 +163,10 @@ def _number(option: str, text: str, start: int) -> tuple[float, str, int]:
     if unit and unit.lower() not in _UNITS:
         place = text.index(unit, match.end())
         raise RuleError(option, text, place, len(unit), f"unknown unit {unit!r}", "units: % (of the weights), x, dB")
-    return float(match[0].replace("_", "")), _UNITS.get(unit.lower(), ""), at
+    number = float(match[0].replace("_", ""))
+    if not math.isfinite(number):
+        raise RuleError(option, text, at, len(match[0]), "no weight is as large as that", "write a smaller number")
+    return number, _UNITS.get(unit.lower(), ""), at
 
 
 def _in_units(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -80,3 +81,11 @@ def test_half_precision_that_would_overflow_says_what_to_do(run_cli: Run, tmp_pa
     assert result.code == 1
     assert "too large for their type: --exclude" in result.stderr
     assert not (tmp_path / "equalized.pt").exists()
+
+
+def test_a_norm_over_several_axes_is_no_linear_layer(run_cli: Run, tmp_path: Path) -> None:
+    network = torch.nn.Sequential(torch.nn.Linear(4, 5), torch.nn.LayerNorm((4, 5)), torch.nn.LayerNorm((3, 4, 5)))
+    torch.save(network.state_dict(), tmp_path / "x.pt")
+    report = json.loads(run_cli("audit", tmp_path / "x.pt", "-f", "json").stdout)
+    layers = report["files"][0]["networks"][0]["layers"]
+    assert [layer["kind"] for layer in layers] == ["linear", "tensor", "tensor"]

@@ -51,6 +51,7 @@ def test_a_glob_stands_in_front() -> None:
         ("nonfinite", "", "comparison is missing"),
         ("rms>", "", "a number is expected"),
         ("rms>two", "two", "a number is expected"),
+        ("rms>1e400", "1e400", "no weight is as large"),
         ("rms>>2", ">>", "is no comparison"),
         ("rms=2", "=", "is no comparison"),
         ("rms>2kg", "kg", "unknown unit 'kg'"),
