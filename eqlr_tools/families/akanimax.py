@@ -10,6 +10,7 @@ version 3 writes `use_eql` into the file, for older files the user has to say.
 """
 
 from eqlr_tools.families.family import Family, Question, Rules, Signature, View
+from eqlr_tools.families.progan_names import AKANIMAX
 from eqlr_tools.families.rules import conv, switched_off
 from eqlr_tools.scaling import SQRT2, channel_fan_in
 
@@ -19,8 +20,10 @@ _FROM_RGB = r"(?:from_rgb|rgb_to_features|fromRGBs)\.0\.(?:module\.|0\.)?weight"
 
 def _rules(view: View, prefix: str) -> Rules:
     generator = any(name.startswith(f"{prefix}rgb_converters.") for name in view.shapes)
+    older = any(name.startswith(f"{prefix}initial_block.") for name in view.shapes)
+    block = "initial_block" if older else r"layers\.0"
     first = conv(
-        r"(?:layers\.0|initial_block)\.(?:module\.)?conv_1\.weight",
+        rf"{block}\.(?:module\.)?conv_1\.weight",
         kind="conv_transpose2d",
         gain=SQRT2,
         fan_in=channel_fan_in,
@@ -66,6 +69,7 @@ FAMILY = Family(
     rules=_rules,
     doubt=switched_off("use_eql"),
     switch="use_eql",
+    namings=AKANIMAX,
     question=_question,
     load_back="construct the network with use_eql=False",
 )

@@ -15,6 +15,7 @@ import re
 
 from eqlr_tools.families.family import Family, Rules, Signature, View
 from eqlr_tools.families.multipliers import stated_multiplier
+from eqlr_tools.families.progan_port_names import GENFORCE as GENFORCE_PGGAN
 from eqlr_tools.families.rules import conv, linear, mapping, switched_off
 from eqlr_tools.families.stylegan1_names import GENFORCE as GENFORCE_STYLEGAN
 from eqlr_tools.families.stylegan2_names import GENFORCE
@@ -144,6 +145,7 @@ PGGAN = Family(
         ),
     ),
     rules=_progressive,
+    namings=GENFORCE_PGGAN,
     doubt=switched_off("use_wscale"),
     load_back=_LOAD_BACK,
     keep_multiplier=True,

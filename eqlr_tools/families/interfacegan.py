@@ -9,6 +9,7 @@ files stores the constant (`stored_scale.py`).
 
 from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.nvidia_tf import leading_fan_in
+from eqlr_tools.families.progan_names import INTERFACEGAN as PGGAN_NAMES
 from eqlr_tools.families.rules import conv, linear, mapping
 from eqlr_tools.families.stylegan1_names import INTERFACEGAN
 from eqlr_tools.scaling import SQRT2
@@ -33,6 +34,7 @@ FAMILY = Family(
         conv(r"(?P<block>output\w*)\.conv\.weight", bias="{block}.wscale.bias"),
         conv(r"(?P<block>layer\d+)\.conv\.weight", gain=SQRT2, bias="{block}.wscale.bias"),
     ),
+    namings=PGGAN_NAMES,
 )
 
 STYLEGAN = Family(

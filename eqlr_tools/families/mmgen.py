@@ -15,6 +15,7 @@ so that a transposed convolution (in, out, k, k) counts its output channels. The
 from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.multipliers import MultiplierRule, stated_multiplier
 from eqlr_tools.families.nvidia_stylegan2 import FULLY_CONNECTED
+from eqlr_tools.families.progan_port_names import MMGEN as MMGEN_PGGAN
 from eqlr_tools.families.rosinality_names import MMAGIC
 from eqlr_tools.families.stylegan1_ports import MMGEN
 from eqlr_tools.scaling import SQRT2, second_axis_fan_in
@@ -136,6 +137,7 @@ PGGAN = Family(
         *hooked(r"torgb_layers\.\d+\.conv", 1.0, ranks=(4,)),
         *hooked(r".+", SQRT2),
     ),
+    namings=MMGEN_PGGAN,
     keys_are_proof=True,
     load_back=_LOAD_BACK,
 )

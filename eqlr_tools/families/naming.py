@@ -83,6 +83,25 @@ class Slot:
 
 
 Slots = Callable[[Depth], Iterable[Slot]]
+Said = Callable[[str], Any]
+"""What a file says under a name beside the tensors: its configuration, constructor or static arguments; else None."""
+
+_COMPARED_FORMS = ("progan", "bmsg-gan")
+"""Architectures whose forms are compared argument by argument (`rewriting/forms.py`): a setting may make them agree."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting of a project's code that decides an argument of the architecture; `meaning` translates its values."""
+
+    name: str
+    meaning: Mapping[Any, Any] = field(default_factory=dict)
+
+    def value(self, said: Said) -> Any:
+        """The argument, if the file holds the setting; else None."""
+        found = said(self.name)
+        return self.meaning.get(found, None if self.meaning else found)
+
 
 
 @dataclass(frozen=True)
@@ -91,7 +110,10 @@ class Naming:
 
     `place` and `ema_place` are paths in the tree, the last part being a prefix if it ends in a dot. `reads_only`
     says why such files cannot be written, if they cannot. `caution` is what no file says and the user should know.
-    `form` is what the family's code computes and no tensor says: arguments of the architecture in `networks/`.
+    `form` is what the family's code computes and no tensor says: arguments of the architecture in `networks/`, of
+    which some can be changed in that code by `settings`, which a file may hold. A naming that `keeps_form` stores
+    them beside the tensors, under `form.` and their name. `fits` is False where what the file says shows that the
+    network is another one with the same names.
     `measured` tells the depth from names and shapes, where it is more than a resolution.
     `structure` names variants of one architecture with other tensors, between which there is no way.
     `others` is a pattern of names that may stand in the same dict and are no part of this network.
@@ -114,12 +136,22 @@ class Naming:
     order: Callable[[str], Any] | None = None
     optimizer_place: str = ""
     implied: Mapping[str, NDArray] = field(default_factory=dict, compare=False)
+    settings: Mapping[str, Setting] = field(default_factory=dict)
+    keeps_form: bool = False
+    fits: Callable[[Said], bool] | None = None
+
+    def stated_form(self, said: Said) -> dict[str, Any]:
+        """The arguments of the architecture: the family's own, as far as the file's settings do not change them."""
+        stated = {argument: setting.value(said) for argument, setting in self.settings.items()}
+        return {**self.form, **{argument: value for argument, value in stated.items() if value is not None}}
 
     def same_kind(self, other: Naming) -> bool:
         """True if both name the parameters of one and the same function.
 
         Forms that are implied as parameters are compared as these are, one by one.
         """
+        if self.architecture in _COMPARED_FORMS:
+            return (self.architecture, self.role) == (other.architecture, other.role)
         mine = (self.architecture, self.role, self.structure, {} if self.implied else self.form)
         return mine == (other.architecture, other.role, other.structure, {} if other.implied else other.form)
 

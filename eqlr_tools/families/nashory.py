@@ -9,6 +9,7 @@ counts out * k * k.
 """
 
 from eqlr_tools.families.family import Family, Question, Signature, View
+from eqlr_tools.families.progan_port_names import NASHORY
 from eqlr_tools.families.rules import conv, linear
 
 _ID = "rms-progan"
@@ -49,5 +50,6 @@ FAMILY = Family(
         linear(r"(?P<outer>.+)\.linear\.weight", bias="{outer}.bias", unless="{outer}.linear.bias"),
     ),
     question=_question,
+    namings=NASHORY,
     advice="constants are approximate: 1/√fan_in stands in for scales that the file does not hold",
 )

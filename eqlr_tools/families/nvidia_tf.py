@@ -18,6 +18,7 @@ import math
 
 from eqlr_tools.families.family import Family, Rule, Signature, View
 from eqlr_tools.families.multipliers import MultiplierRule, stated_multiplier
+from eqlr_tools.families.progan_port_names import NVIDIA_TF as NVIDIA_PROGAN
 from eqlr_tools.families.rules import switched_off
 from eqlr_tools.families.stylegan1_names import NVIDIA_TF as NVIDIA_TF_STYLEGAN
 from eqlr_tools.families.stylegan2_names import NVIDIA_TF
@@ -111,6 +112,7 @@ PROGAN = Family(
         _conv(r"(?:.+/)?FromRGB_lod\d+/weight", SQRT2),
         _conv(r"(?:.+/)?ToRGB_lod\d+/weight"),
     ),
+    namings=NVIDIA_PROGAN,
     doubt=_no_progan,
     load_back="construct the network with use_wscale=False",
 )

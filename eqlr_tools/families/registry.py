@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ class Recognition:
 
     `layout` is the family whose names the network has; `family` is what its weights are: the same, or `plain` if
     the layout is one of plain weights, or the weights were baked, or `undecided` while a `question` is open.
-    `beside` are single tensors next to the networks.
+    `beside` are single tensors next to the networks, `said` answers what else the file says by name.
     """
 
     network: Network
@@ -48,6 +48,7 @@ class Recognition:
     doubt: str = ""
     question: Question | None = None
     beside: Mapping[str, Tensor] = field(default_factory=dict)
+    said: Callable[[str], Any] = field(default=lambda name: None, compare=False)
 
     @property
     def equalized(self) -> tuple[Layer, ...]:
@@ -71,7 +72,7 @@ def recognise(
     UsageError if the named one does not fit.
     """
     found = _recognise(checkpoint, network, family, overrides or Overrides())
-    return replace(found, beside=_beside(checkpoint))
+    return replace(found, beside=_beside(checkpoint), said=NetworkView(network, checkpoint).said)
 
 
 def _beside(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ import re
 
 from eqlr_tools.families.family import Family, Rule, Signature, View
 from eqlr_tools.families.layer import Layer
+from eqlr_tools.families.progan_port_names import ROSINALITY as ROSINALITY_PROGAN
 from eqlr_tools.families.stylegan1_ports import ROSINALITY
 from eqlr_tools.scaling import SQRT2, dense_fan_in, he_constant, second_axis_fan_in, transposed_fan_in
 
@@ -103,7 +104,7 @@ FAMILY = Family(
         _rule("conv2d", 4),
         _rule("conv3d", 5),
     ),
-    namings=ROSINALITY,
+    namings=(*ROSINALITY, *ROSINALITY_PROGAN),
     keys_are_proof=True,
     extra=_fused,
 )

@@ -13,6 +13,7 @@ import math
 from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.kinds import kind_of
 from eqlr_tools.families.layer import Layer
+from eqlr_tools.families.progan_names import WSCALE as WSCALE_NAMES
 from eqlr_tools.families.stylegan1_ports import TAE as TAE_NAMES
 from eqlr_tools.scaling import SQRT2, dense_fan_in, transposed_fan_in
 
@@ -106,4 +107,5 @@ WSCALE = Family(
     ),
     keys_are_proof=True,
     extra=_wscaled,
+    namings=WSCALE_NAMES,
 )

@@ -121,17 +121,44 @@ def _applied(image: NDArray, kernel: NDArray) -> NDArray:
     return out
 
 
-def leaky_relu(x: NDArray, gain: float = SQRT2) -> NDArray:
+def leaky_relu(x: NDArray, gain: float = SQRT2, slope: float = SLOPE) -> NDArray:
     """max(x, 0.2 x) times a gain, which is sqrt(2) where the activation keeps the variance."""
-    out: NDArray = np.maximum(x, x * x.dtype.type(SLOPE))
+    out: NDArray = np.maximum(x, x * x.dtype.type(slope))
     out *= out.dtype.type(gain)
     return out
 
 
-def normalised(x: NDArray, eps: float = 1e-8) -> NDArray:
-    """Every vector (or pixel) along axis 1 divided by its root mean square."""
-    scaled: NDArray = x / np.sqrt(np.mean(np.square(x), axis=1, keepdims=True) + eps)
+def normalised(x: NDArray, eps: float = 1e-8, *, outside: bool = False) -> NDArray:
+    """Every vector (or pixel) along axis 1 divided by its root mean square; `eps` may be added outside the root."""
+    mean = np.mean(np.square(x), axis=1, keepdims=True)
+    scaled: NDArray = x / (np.sqrt(mean) + eps if outside else np.sqrt(mean + eps))
     return scaled
+
+
+def doubled(x: NDArray, *, bilinear: bool = False) -> NDArray:
+    """Twice the size: every pixel four times, or interpolated with pixel centres aligned and edges repeated."""
+    if not bilinear:
+        return x.repeat(2, axis=2).repeat(2, axis=3)
+    for axis in (2, 3):
+        before, behind = (np.concatenate(parts, axis) for parts in _neighbours(x, axis))
+        x = np.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * behind], axis + 1)
+        x = x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
+    return x
+
+
+def _neighbours(x: NDArray, axis: int) -> tuple[list[NDArray], list[NDArray]]:
+    """The pixels before and behind each along an axis, as parts to join."""
+    first, rest = np.split(x, [1], axis)
+    others, last = np.split(x, [x.shape[axis] - 1], axis)
+    return [first, others], [rest, last]
+
+
+def halved(x: NDArray) -> NDArray:
+    """Half the size: the means of 2x2 pixels."""
+    samples, channels, height, width = x.shape
+    pairs = x.reshape(samples, channels, height // 2, 2, width // 2, 2)
+    mean: NDArray = pairs.mean(axis=(3, 5))
+    return mean
 
 
 def with_group_deviation(x: NDArray, group_size: int = 4, eps: float = 1e-8, maps: int = 1) -> NDArray:

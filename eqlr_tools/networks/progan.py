@@ -3,25 +3,29 @@
 Every tensor is *effective*: run-time constants are multiplied in.
 
     generator, with R = 4, 8, ... resolution          shape
-    b4.input.weight, .bias                            (16 C, z), (C,)          output in order channel, row, column
+    b4.label.weight                                   (classes, n)             appended to z; only where labels are
+    b4.input.weight                                   (16 C, z)                output in order channel, row, column
+    b4.input.bias or .bias_map                        (C,) or (16 C,)          per channel, or per channel and pixel
+    b4.conv0.weight, .bias                            (C, C, 3, 3), (C,)       a further layer, in few projects
     b4.conv.weight, .bias                             (C, C, 3, 3), (C,)
     b{R}.conv0, .conv1 .weight, .bias                 (C', C, 3, 3), (C',)     from R = 8 on
-    b{R}.torgb.weight, .bias                          (3, C, 1, 1), (3,)
+    b{R}.torgb.weight, .bias                          (3, C, 1, 1), (3,)       of the last size at least
+    lod                                               ()                       sizes that are not in use yet
 
-Conventions: z is divided by its root mean square, and so is every pixel behind each activation, a leaky ReLU with
-slope 0.2; whether behind the input layer's as well differs among projects. A block doubles the size by repeating
-pixels. While a size is faded in, the image is `alpha` times its own and the rest that of the size before, enlarged.
-Some projects end in tanh.
+Projects agree on this and differ in what no tensor says, which is `Form`. While a size is faded in, the image is
+`alpha` times its own and the rest that of the size before, enlarged. A BMSG-GAN's generator has the same parameters
+and shows the image of every size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from eqlr_tools.networks.arrays import correlate, leaky_relu, normalised
+from eqlr_tools.networks.arrays import SLOPE, correlate, doubled, leaky_relu, normalised
 from eqlr_tools.networks.stylegan2 import resolutions
 
 if TYPE_CHECKING:
@@ -30,34 +34,95 @@ if TYPE_CHECKING:
 Parameters = Mapping[str, "NDArray"]
 
 
+@dataclass(frozen=True)
+class Form:
+    """What a project's generator computes that no tensor says; the defaults are the paper's.
+
+    z is divided by its root mean square (`latent_normalised`), and so is every pixel behind each activation, or, if
+    `norm_first`, before it; whether that holds for the input layer too differs (`input_normalised`). `eps` stands
+    under the root, or is added to it (`eps_outside`). `faded` is the share of the size before, where the file says.
+    """
+
+    slope: float = SLOPE
+    normalised: bool = True
+    latent_normalised: bool = True
+    input_normalised: bool = True
+    norm_first: bool = False
+    eps: float = 1e-8
+    eps_outside: bool = False
+    bilinear: bool = False
+    tanh: bool = False
+    tanh_at_4: bool = True
+    faded: float = 0.0
+
+    def ends_in_tanh(self, size: int) -> bool:
+        """True if the image of this size does; some projects return the smallest one as it is."""
+        return self.tanh and (self.tanh_at_4 or size > 4)
+
+
+PAPER = Form()
+Kind = TypeVar("Kind")
+
+
+def formed(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
+    """A form from its arguments, which a file may hold as numbers."""
+    usual = vars(kind())
+    return kind(**{name: type(usual[name])(value) for name, value in values.items() if name in usual})
+
+
 def generate(
     p: Parameters,
     z: NDArray,
+    label: NDArray | None = None,
     *,
     resolution: int | None = None,
     alpha: float = 1.0,
-    tanh: bool = False,
-    input_normalised: bool = True,
+    form: Form = PAPER,
 ) -> NDArray:
     """Images of a size, the largest by default."""
-    width = len(p["b4.input.bias"])
-    x = (normalised(z) @ p["b4.input.weight"].T).reshape(len(z), width, 4, 4) + p["b4.input.bias"][:, None, None]
-    x = leaky_relu(x, 1.0)
-    x = _activated(_convolved(p, "b4.conv", normalised(x) if input_normalised else x))
-    before, sizes = x, resolutions(p, "")
-    for size in sizes[1 : sizes.index(resolution or sizes[-1]) + 1]:
-        before = x.repeat(2, axis=2).repeat(2, axis=3)
-        x = _activated(_convolved(p, f"b{size}.conv0", before))
-        x = _activated(_convolved(p, f"b{size}.conv1", x))
+    sizes = resolutions(p, "")
     last = resolution or sizes[-1]
-    image = _convolved(p, f"b{last}.torgb", x)
+    features = dict(_features(p, z, label, form, last))
+    image = _convolved(p, f"b{last}.torgb", features[last])
     if alpha != 1.0 and last > sizes[0]:
-        image = alpha * image + (1 - alpha) * _convolved(p, f"b{last // 2}.torgb", before)
-    return np.tanh(image) if tanh else image
+        before = _convolved(p, f"b{last // 2}.torgb", features[last // 2])
+        image = alpha * image + (1 - alpha) * doubled(before, bilinear=form.bilinear)
+    return np.tanh(image) if form.ends_in_tanh(last) else image
 
 
-def _activated(x: NDArray) -> NDArray:
-    return normalised(leaky_relu(x, 1.0))
+def _features(p: Parameters, z: NDArray, label: NDArray | None, form: Form, last: int) -> Iterator[tuple[int, NDArray]]:
+    """What the to-RGB layer of each size sees, up to the last one that is wanted."""
+    x = _input(p, z, label, form)
+    for layer in ("b4.conv0", "b4.conv"):
+        if f"{layer}.weight" in p:
+            x = _activated(_convolved(p, layer, x), form)
+    yield 4, x
+    for size in resolutions(p, "")[1:]:
+        if size > last:
+            return
+        x = _activated(_convolved(p, f"b{size}.conv0", doubled(x, bilinear=form.bilinear)), form)
+        x = _activated(_convolved(p, f"b{size}.conv1", x), form)
+        yield size, x
+
+
+def _input(p: Parameters, z: NDArray, label: NDArray | None, form: Form) -> NDArray:
+    x = normalised(z, form.eps, outside=form.eps_outside) if form.latent_normalised else z
+    if "b4.label.weight" in p and label is not None:
+        x = np.concatenate([x, label @ p["b4.label.weight"]], axis=1)
+    x = (x @ p["b4.input.weight"].T).reshape(len(z), -1, 4, 4)
+    if "b4.input.bias_map" in p:
+        x = x + p["b4.input.bias_map"].reshape(1, *x.shape[1:])
+    else:
+        x = x + p["b4.input.bias"][:, None, None]
+    return _activated(x, form, normal=form.input_normalised)
+
+
+def _activated(x: NDArray, form: Form, *, normal: bool | None = None) -> NDArray:
+    if not (form.normalised if normal is None else normal):
+        return leaky_relu(x, 1.0, form.slope)
+    if form.norm_first:
+        return leaky_relu(normalised(x, form.eps, outside=form.eps_outside), 1.0, form.slope)
+    return normalised(leaky_relu(x, 1.0, form.slope), form.eps, outside=form.eps_outside)
 
 
 def _convolved(p: Parameters, layer: str, x: NDArray) -> NDArray:

@@ -27,12 +27,17 @@ def inverse_root(graph: Graph, value: str, name: str) -> str:
     return graph.node("Reciprocal", [graph.node("Sqrt", [value], f"{name}/sqrt")], name)
 
 
-def normalised(graph: Graph, value: str, name: str, axis: int = 1) -> str:
-    """Divide by the root mean square along an axis."""
+def normalised(
+    graph: Graph, value: str, name: str, axis: int = 1, *, eps: float = NORMALISATION_EPS, outside: bool = False
+) -> str:
+    """Divide by the root mean square along an axis; `eps` stands under the root unless it is `outside`."""
     square = graph.node("Mul", [value, value], f"{name}/square")
     mean = graph.reduce("ReduceMean", square, [axis], f"{name}/mean")
-    eps = graph.constant("normalisation.eps", NORMALISATION_EPS)
-    length = inverse_root(graph, graph.node("Add", [mean, eps], f"{name}/mean_eps"), f"{name}/inverse")
+    added = graph.constant("normalisation.eps", eps)
+    if outside:
+        root = graph.node("Add", [graph.node("Sqrt", [mean], f"{name}/root"), added], f"{name}/root_eps")
+        return graph.node("Div", [value, root], name)
+    length = inverse_root(graph, graph.node("Add", [mean, added], f"{name}/mean_eps"), f"{name}/inverse")
     return graph.node("Mul", [value, length], name)
 
 
@@ -42,9 +47,9 @@ def dense(graph: Graph, value: str, weight: NDArray, bias: NDArray, name: str) -
     return graph.node("Gemm", [value, *stored], name, transB=1)
 
 
-def leaky_relu(graph: Graph, value: str, name: str) -> str:
+def leaky_relu(graph: Graph, value: str, name: str, slope: float = SLOPE) -> str:
     """max(x, 0.2 x). A gain behind it is folded into what is before it: it is positively homogeneous."""
-    return graph.node("LeakyRelu", [value], f"{name}/leaky_relu", alpha=SLOPE)
+    return graph.node("LeakyRelu", [value], f"{name}/leaky_relu", alpha=slope)
 
 
 def limited(graph: Graph, value: str, clamp: float | None, name: str) -> str:
@@ -198,19 +203,23 @@ def _phases(fir: NDArray, padding: int) -> NDArray:
     return kernels.reshape(4, 1, 3, 3)
 
 
-def finish_image(graph: Graph, image: str, shape: tuple[int, int, int], form: Image) -> None:
-    """The graph's output `image`. As bytes, [-1, 1] becomes 0 to 255 in rounded steps, as every project saves it."""
+def finish_image(graph: Graph, image: str, shape: tuple[int, int, int], form: Image, name: str = "image") -> None:
+    """The graph's output `image`, or of another name.
+
+    As bytes, [-1, 1] becomes 0 to 255 in rounded steps, as every project saves it.
+    """
     channels, height, width = shape
     if form is Image.float:
-        graph.output(image, "image", [BATCH, channels, height, width])
+        graph.output(image, name, [BATCH, channels, height, width])
         return
-    scaled = graph.node("Mul", [image, graph.constant("image.scale", 127.5)], "image/scaled")
+    scaled = graph.node("Mul", [image, graph.constant("image.scale", 127.5)], f"{name}/scaled")
     # 127.5 x + 127.5 and half a step, since the cast cuts off.
-    shifted = graph.node("Add", [scaled, graph.constant("image.shift", 128.0)], "image/shifted")
+    shifted = graph.node("Add", [scaled, graph.constant("image.shift", 128.0)], f"{name}/shifted")
     bounds = [graph.constant("image.min", 0.0), graph.constant("image.max", 255.0)]
-    limited_ = graph.node("Clip", [shifted, *bounds], "image/limited")
-    pixels = graph.cast(graph.node("Transpose", [limited_], "image/nhwc", perm=[0, 2, 3, 1]), np.uint8, "image/bytes")
-    graph.output(pixels, "image", [BATCH, height, width, channels], np.uint8)
+    limited_ = graph.node("Clip", [shifted, *bounds], f"{name}/limited")
+    last = graph.node("Transpose", [limited_], f"{name}/nhwc", perm=[0, 2, 3, 1])
+    pixels = graph.cast(last, np.uint8, f"{name}/bytes")
+    graph.output(pixels, name, [BATCH, height, width, channels], np.uint8)
 
 
 def as_bytes(image: NDArray) -> NDArray:

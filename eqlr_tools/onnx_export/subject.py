@@ -12,6 +12,7 @@ from eqlr_tools.onnx_export import (
     gfpgan,
     labml_discriminator,
     progan,
+    progan_discriminator,
     stylegan1,
     stylegan1_discriminator,
     stylegan2,
@@ -21,7 +22,7 @@ from eqlr_tools.onnx_export import (
 from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
 from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network, with_mapping
-from eqlr_tools.rewriting.selection import Selection, recognise_all
+from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
     if not known:
         raise _refusal(checkpoint, recognitions)
     recognition, canonical = _chosen(checkpoint, known)
+    refuse_undecided(checkpoint, [recognition])
     if canonical.leftover:
         raise UsageError(
             f"{checkpoint.path}: network {recognition.network.name} is a variant of {canonical.family.id} that eqlr "
@@ -62,7 +64,7 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
         raise _refusal(checkpoint, [other for other in recognitions if other is not recognition])
     if canonical.naming.architecture not in _GROWING and (choices.resolution or choices.alpha is not None):
         raise UsageError(
-            f"{checkpoint.path}: --resolution and --alpha are about ProGAN and StyleGAN1", hint="leave them out"
+            f"{checkpoint.path}: --resolution and --alpha are about growing networks", hint="leave them out"
         )
     made = _MAKERS[canonical.naming.architecture, canonical.naming.role](canonical, choices)
     notes = list(made.notes)
@@ -120,8 +122,11 @@ _MAKERS: dict[tuple[str, str], Callable[[CanonicalNetwork, Choices], Made]] = {
     ("stylegan3", "generator"): stylegan3.made,
     ("gfpgan", "generator"): gfpgan.made,
     ("progan", "generator"): progan.made,
+    ("progan", "discriminator"): progan_discriminator.made,
+    ("bmsg-gan", "generator"): progan.made_multiscale,
+    ("bmsg-gan", "discriminator"): progan_discriminator.made_multiscale,
     ("stylegan1", "generator"): stylegan1.made,
     ("stylegan1", "discriminator"): stylegan1_discriminator.made,
 }
-_GROWING = ("progan", "stylegan1")
+_GROWING = ("progan", "bmsg-gan", "stylegan1")
 """Those whose files hold several sizes."""

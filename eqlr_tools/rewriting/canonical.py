@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
 from eqlr_tools.checkpoints.arranging import arranged, rows, spread
 from eqlr_tools.checkpoints.outputs import constant_tensor
 from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.errors import UnreadableError
 from eqlr_tools.families.family import Family
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.naming import Depth, Naming, Slot
@@ -41,7 +43,8 @@ class Part:
 @dataclass(frozen=True)
 class CanonicalNetwork:
     """`parts` by canonical name. `copies` are further tensors that hold what a part holds (filters, mostly),
-    `leftover` ones that the naming does not know, `others` those of which it knows that they are not the network's."""
+    `leftover` ones that the naming does not know, `others` those of which it knows that they are not the network's.
+    `form` is what the network computes that no tensor says, where that is compared argument by argument."""
 
     recognition: Recognition
     family: Family
@@ -52,6 +55,7 @@ class CanonicalNetwork:
     leftover: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     lr_multiplier: float | None = None
+    form: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_average(self) -> bool:
@@ -77,29 +81,68 @@ def canonical_networks(recognition: Recognition) -> list[CanonicalNetwork]:
     """The network as canonical parameters of every architecture that its family has names for, if it is a whole one.
 
     Most families have one; BasicSR's generator can also be seen as one that resamples bilinearly. Of several that fit,
-    those come first that leave the least over.
+    those come first that leave the least over. Raises UnreadableError if the names fit and the shapes do not.
     """
     family = recognition.layout
     if family is None:
         return []
     prefix = next(verdict.prefix for verdict in recognition.verdicts if verdict.family == family.id)
     tensors = {name[len(prefix) :]: t for name, t in recognition.network.tensors.items() if name.startswith(prefix)}
-    scales = {name for layer in recognition.equalized for name in layer.scale_tensors}
-    found = []
+    shapes = {name: tensor.shape for name, tensor in tensors.items()}
+    found: list[CanonicalNetwork] = []
+    misfit: UnreadableError | None = None
     for naming in family.namings:
-        depth = naming.fit({name: tensor.shape for name, tensor in tensors.items()})
-        if depth is None:
+        depth = naming.fit(shapes)
+        if depth is None or (naming.fits and not naming.fits(recognition.said)):
             continue
-        reading = _read(recognition, naming, depth, tensors, prefix)
-        unused = [name for name in recognition.network.tensors if name not in reading.used | scales]
-        others = tuple(name for name in unused if _is_other(naming, name, prefix))
-        leftover = tuple(name for name in unused if name not in others)
-        multiplier = _mapping_multiplier(recognition, reading.parts)
-        parts, copies = reading.parts, tuple(reading.copies)
-        network = CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, others, multiplier)
-        found.append(network)
+        try:
+            reading = _read(recognition, naming, depth, tensors, prefix)
+        except UnreadableError as error:
+            misfit = misfit or error
+            continue
+        if _outputs_agree(reading.parts):
+            found.append(_view(recognition, family, naming, depth, reading, tensors, prefix))
+    if misfit and not found:
+        raise misfit
     # A naming that leaves tensors over fits by chance, as a smaller network would; sorting keeps the order otherwise.
     return sorted(found, key=lambda network: len(network.leftover))
+
+
+def _view(
+    recognition: Recognition,
+    family: Family,
+    naming: Naming,
+    depth: Depth,
+    reading: _Reading,
+    tensors: Mapping[str, Tensor],
+    prefix: str,
+) -> CanonicalNetwork:
+    forms = {name: t for name, t in tensors.items() if naming.keeps_form and name.startswith(FORM)}
+    scales = {name for layer in recognition.equalized for name in layer.scale_tensors}
+    known = reading.used | scales | {prefix + name for name in forms}
+    unused = [name for name in recognition.network.tensors if name not in known]
+    others = tuple(name for name in unused if _is_other(naming, name, prefix))
+    leftover = tuple(name for name in unused if name not in others)
+    multiplier = _mapping_multiplier(recognition, reading.parts)
+    stored = {name.removeprefix(FORM): tensor.values().reshape(-1)[0].item() for name, tensor in forms.items()}
+    form = {**naming.stated_form(recognition.said), **stored}
+    parts, copies = reading.parts, tuple(reading.copies)
+    return CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, others, multiplier, form)
+
+
+def _outputs_agree(parts: Mapping[str, Part]) -> bool:
+    """False if a weight and its bias differ in their outputs: then the layout is not the one that its names promise.
+
+    A dense layer that makes a 4x4 image has one bias per channel.
+    """
+    for name, part in parts.items():
+        bias, shape = parts.get(name.removesuffix("weight") + "bias"), part.tensor.shape
+        if not name.endswith(".weight") or bias is None or len(bias.tensor.shape) != 1 or len(shape) < 2:
+            continue
+        outputs = bias.tensor.shape[0]
+        if shape[0] != outputs and not (len(shape) == 2 and shape[0] == 16 * outputs):
+            return False
+    return True
 
 
 def canonical_network(recognition: Recognition) -> CanonicalNetwork | None:

@@ -16,7 +16,7 @@ from typing import Any
 
 from eqlr_tools.checkpoints.arranging import joined, rows
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
-from eqlr_tools.checkpoints.outputs import Output
+from eqlr_tools.checkpoints.outputs import Output, constant_tensor
 from eqlr_tools.checkpoints.pickles import StateDict
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
@@ -25,6 +25,7 @@ from eqlr_tools.families.family import Family, Overrides
 from eqlr_tools.families.naming import Naming, Slot
 from eqlr_tools.families.plain import PLAIN
 from eqlr_tools.families.registry import FAMILIES, Recognition, family_named
+from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.rewriting.canonical import (
     CONSTANT_BIAS,
     CanonicalNetwork,
@@ -37,10 +38,11 @@ from eqlr_tools.rewriting.canonical import (
 from eqlr_tools.rewriting.carry_optimizer import Carried, OptimizerStates, carry_optimizers, is_parameter
 from eqlr_tools.rewriting.defaults import default_parameter, stored_default
 from eqlr_tools.rewriting.edits import Dropped, Edit
+from eqlr_tools.rewriting.forms import form_values
 from eqlr_tools.rewriting.limits import refuse_inexpressible
 from eqlr_tools.rewriting.plan import Plan, is_flat, steps_of_tree
 from eqlr_tools.rewriting.scale import Scale
-from eqlr_tools.rewriting.selection import Selection, recognise_all
+from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
 from eqlr_tools.scaling import Shape
 
 DEFAULT_MULTIPLIER = 0.01
@@ -75,6 +77,7 @@ def plan_convert(
     """
     is_flat(target)
     recognitions = recognise_all(source, selection)
+    refuse_undecided(source, recognitions)
     _refuse_doubt(source, recognitions)
     seen = {recognition.network.name: canonical_networks(recognition) for recognition in recognitions}
     family = _target_family(source, to, recognitions, seen)
@@ -281,7 +284,7 @@ def _write(
             continue
         key = where.prefix + slot.stored
         if part is None:
-            tensor, note = stored_default(slot, network)
+            tensor, note = stored_default(slot, network, scales.get(slot.stored, 1.0))
             edit = Edit(name, None, key, tensor)
             notes.append(f"network {name}: {note}")
         else:
@@ -303,6 +306,11 @@ def _write(
             tree[slot.stored] = output
         elif tree[slot.stored].tensor is not output.tensor:
             tree[f"{slot.stored}_{(*where.path, where.prefix.rstrip('.'))[-1] or where.path[-1]}"] = output
+    for argument, value in form_values(network, where.naming).items():
+        edit = Edit(name, None, f"{where.prefix}{FORM}{argument}", constant_tensor(value, "F32"))
+        output = Output(edit.tensor, edit.scale)
+        origin[id(output)] = edit
+        state[f"{where.prefix}{FORM}{argument}"] = output
     notes[:] = list(dict.fromkeys(notes))
     _in_order_of_registration(state, where, slots)
     return carried

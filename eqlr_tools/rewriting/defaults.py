@@ -41,7 +41,26 @@ def implied_parameter(name: str, network: CanonicalNetwork) -> NDArray | None:
         return np.zeros(())
     if name == "mean":
         return np.full((2, 2), 0.25)
+    if name == "every_size":
+        return np.ones(())
     return FIR if name == "fir" else None
+
+
+def is_derived(network: CanonicalNetwork, name: str) -> bool:
+    """True if another parameter can say the same: one bias per channel, and the same one for each of its pixels."""
+    if name == "b4.input.bias_map":
+        return derived_parameter("b4.input.bias", network) is not None
+    return name == "b4.input.bias"
+
+
+def derived_parameter(name: str, network: CanonicalNetwork) -> NDArray | None:
+    """A parameter that follows from another one: the bias of ProGAN's first layer, per channel or per pixel."""
+    if name == "b4.input.bias_map" and "b4.input.bias" in network.parts:
+        return np.repeat(network.values("b4.input.bias"), 16)
+    if name == "b4.input.bias" and "b4.input.bias_map" in network.parts:
+        pixels = network.values("b4.input.bias_map").reshape(-1, 16)
+        return pixels[:, 0] if np.array_equal(pixels, np.broadcast_to(pixels[:, :1], pixels.shape)) else None
+    return None
 
 
 def is_open(name: str) -> bool:
@@ -69,6 +88,8 @@ def default_parameter(slot: Slot, network: CanonicalNetwork) -> NDArray | None:
         return np.zeros(network.parts[CONSTANT].tensor.shape[0])
     if is_of_growth(name):
         return _growth_default(name, network)
+    if name.startswith("b4.input.bias"):
+        return derived_parameter(name, network)
     return implied_parameter(name, network)
 
 
@@ -79,7 +100,8 @@ def _growth_default(name: str, network: CanonicalNetwork) -> NDArray | None:
     like = [part for other, part in network.parts.items() if other.endswith(f".{layer}.weight")]
     colours = like[0].tensor.shape
     if layer == "torgb":
-        shape: tuple[int, ...] = (colours[0], network.parts[f"{block}.conv1.bias"].tensor.shape[0], *colours[2:])
+        last = f"{block}.conv1.bias" if f"{block}.conv1.bias" in network.parts else f"{block}.conv.bias"
+        shape: tuple[int, ...] = (colours[0], network.parts[last].tensor.shape[0], *colours[2:])
     else:
         after = f"b{size}.conv0" if size > 4 else "b8.conv1"
         weight = network.parts[f"{after}.weight"].tensor.shape
@@ -87,12 +109,12 @@ def _growth_default(name: str, network: CanonicalNetwork) -> NDArray | None:
     return np.zeros(shape if kind == "weight" else shape[:1])
 
 
-def stored_default(slot: Slot, network: CanonicalNetwork) -> tuple[Tensor, str]:
-    """A default as the target stores it, and the note that says what was written."""
+def stored_default(slot: Slot, network: CanonicalNetwork, constant: float) -> tuple[Tensor, str]:
+    """A default as the target stores it, which multiplies it by `constant`, and the note that says what was written."""
     values = default_parameter(slot, network)
     assert values is not None
     dtype = next(iter(network.parts.values())).raw.dtype.name
-    canonical = constant_tensor((values - slot.add) / slot.scale, dtype)
+    canonical = constant_tensor((values - slot.add) / (slot.scale * constant), dtype)
     return arranged(canonical, slot.arrangement(values.ndim).inverse), _note(slot.canonical)
 
 
@@ -113,6 +135,10 @@ def _note(name: str) -> str:
         return "the source has no level of detail; the target gets 0, which is its largest size"
     if name == "mean":
         return "the target gets the kernel with which it takes means"
+    if name == "every_size":
+        return "the target is marked as a network of images of every size"
+    if name.startswith("b4.input.bias"):
+        return "the bias of the first layer is written once per channel or per pixel, as the target has it"
     if is_of_growth(name):
         return "the source has no layers for the images of smaller sizes; the target gets zeros there"
     return "the source adds no noise; the target gets noise strengths of 0"

@@ -14,7 +14,8 @@ from eqlr_tools.families.naming import Naming, Slot
 from eqlr_tools.networks import stylegan2
 from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
-from eqlr_tools.rewriting.defaults import implied_parameter, is_of_growth, is_open
+from eqlr_tools.rewriting.defaults import default_parameter, implied_parameter, is_derived, is_of_growth, is_open
+from eqlr_tools.rewriting.forms import form_losses, form_notes
 from eqlr_tools.rewriting.stylegan1_form import GIVEN_UP, differences, notes
 from eqlr_tools.rewriting.stylegan3_form import unsaid
 
@@ -54,7 +55,7 @@ def refuse_inexpressible(
         )
     clamp = None if _clamps_by_itself(network) else _clamp(network)
     if clamp is None:
-        return notes(network, naming)
+        return [*notes(network, naming), *form_notes(network, naming)]
     if CLAMP in accepted:
         return [f"network {name}: {CLAMP} {clamp:g} is given up, as told"]
     if not _clamp_is_idle(network, clamp):
@@ -74,6 +75,7 @@ def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
             yield Loss(sentence, CLAMP if what == "clamp" else "")
     for name, sentence in differences(network, naming):
         yield Loss(sentence, name)
+    yield from map(Loss, form_losses(network, naming))
     yield from _uneven(network, slots)
     for copy in network.copies:
         if not np.allclose(copy.tensor.values() * copy.scale, network.values(copy.slot.canonical), atol=1e-6):
@@ -83,6 +85,8 @@ def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
         yield Loss(f"{name} belongs to no part of the architecture that it could express")
     for name, part in network.parts.items():
         if name in places or name.startswith(FORM) or _is_implied(network, name, naming):
+            continue
+        if is_derived(network, name):
             continue
         if name.startswith("mapping.label"):
             yield Loss(f"it is conditional (label embedding {part.stored}), and the target takes no labels")
@@ -94,6 +98,11 @@ def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
             yield Loss(f"{part.stored} makes images of a smaller size, which the target does not", SMALLER_SIZES)
         kind = name.rpartition(".")[2]
         yield Loss(f"{part.stored} has no place there", kind if is_open(name) else "")
+    for slot in slots:
+        if slot.optional or slot.outside or slot.read_only or slot.canonical in network.parts:
+            continue
+        if default_parameter(slot, network) is None:
+            yield Loss(f"it has no {slot.canonical}, which {slot.stored} would hold there")
 
 
 def _uneven(network: CanonicalNetwork, slots: list[Slot]) -> Iterator[Loss]:

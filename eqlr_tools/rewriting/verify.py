@@ -28,7 +28,7 @@ from eqlr_tools.rewriting.canonical import (
     canonical_networks,
     with_folded_bias,
 )
-from eqlr_tools.rewriting.defaults import implied_parameter, is_of_growth, is_open
+from eqlr_tools.rewriting.defaults import derived_parameter, implied_parameter, is_of_growth, is_open
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -212,6 +212,7 @@ def _effective_part(name: str, part: Part | None, network: CanonicalNetwork) -> 
     if part is not None:
         return Effective(part.tensor, part.scale, part.add)
     implied = implied_parameter(name, network)
+    implied = derived_parameter(name, network) if implied is None else implied
     return None if implied is None else Effective(constant_tensor(implied, "F32"), 1.0)
 
 

@@ -1,4 +1,4 @@
-"""ProGAN's graph makes what the project's own class made."""
+"""The graphs of ProGAN and BMSG-GAN compute what the projects' own classes computed, or the reference."""
 
 from __future__ import annotations
 
@@ -10,14 +10,30 @@ import pytest
 from tests.onnx_export.graphs import run
 from tests.oracles import Oracle, relative_error
 
+FADED = ("--resolution", "16", "--alpha", "0.7")
 
-def test_oracle_from_z_to_image_while_a_size_is_faded_in(shared_dir: Path, tmp_path: Path, run_cli) -> None:
-    oracle = Oracle(shared_dir / "oracles" / "aladdin-progan")
-    target = tmp_path / "generator.onnx"
-    result = run_cli("export", oracle.files[""], target, "--resolution", "16", "--alpha", "0.7")
+
+@pytest.mark.parametrize(
+    ("folder", "net", "arguments"),
+    [
+        ("aladdin-progan", "gen", FADED),
+        ("aladdin-progan", "critic", FADED),
+        ("fb-gan-zoo-pgan", "avgG", ()),
+        ("fb-gan-zoo-pgan", "netG", ("--network", "netG")),
+        ("fb-gan-zoo-pgan", "netD", ("--network", "netD")),
+    ],
+)
+def test_oracles_through_the_whole_network(
+    shared_dir: Path, tmp_path: Path, run_cli, folder: str, net: str, arguments: tuple[str, ...]
+) -> None:
+    oracle = Oracle(shared_dir / "oracles" / folder)
+    target = tmp_path / "x.onnx"
+    result = run_cli("export", oracle.files[oracle.file_and_path(net)[0]], target, *arguments)
     assert result.code == 0, result.stderr
-    image = run(target, z=oracle.truth.get_tensor("net.gen.input.z").reshape(2, -1))
-    assert relative_error(image, oracle.truth.get_tensor("net.gen.output")) < 1e-5
+    (name,) = (key for key in oracle.truth_names if key.startswith(f"net.{net}.input."))
+    given = oracle.truth.get_tensor(name)
+    inputs = {"image": given} if given.shape[-1] > 1 and given.ndim == 4 else {"z": given.reshape(len(given), -1)}
+    assert relative_error(run(target, **inputs), oracle.truth.get_tensor(f"net.{net}.output")) < 1e-5
 
 
 @pytest.mark.parametrize(
@@ -36,3 +52,12 @@ def test_every_form_agrees_with_the_reference(
 @pytest.mark.parametrize("arguments", [("--resolution", "64"), ("--split",), ("--noise", "random")])
 def test_what_it_has_not_is_refused(samples: Path, tmp_path: Path, run_cli, arguments: tuple[str, ...]) -> None:
     assert run_cli("export", samples / "progan_digits.pth.tar", tmp_path / "x.onnx", *arguments).code == 2
+
+
+@pytest.mark.parametrize("arguments", [(), ("--precision", "fp16"), ("--alpha", "0.4"), ("--resolution", "4")])
+def test_the_critic_of_the_sample_is_exported(
+    samples: Path, tmp_path: Path, run_cli, arguments: tuple[str, ...]
+) -> None:
+    result = run_cli("export", samples / "progan_digits_critic.pth.tar", tmp_path / "x.onnx", *arguments)
+    assert result.code == 0, result.stderr
+    assert run_cli("sample", tmp_path / "x.onnx", "-o", tmp_path / "x.png").code == 2

@@ -1,0 +1,103 @@
+"""What two projects compute differently from the same tensors: said by name, or kept beside them.
+
+A target cannot express another form than that of its code, unless its code has a setting for it, which the user is
+told, or the target keeps the form as scalars, as eqlr's own names do.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from eqlr_tools.families.naming import Naming
+from eqlr_tools.networks import progan, progan_discriminator
+from eqlr_tools.rewriting.canonical import CanonicalNetwork
+
+FORMS: dict[tuple[str, str], type[Any]] = {
+    ("progan", "generator"): progan.Form,
+    ("progan", "discriminator"): progan_discriminator.Form,
+    ("bmsg-gan", "generator"): progan.Form,
+    ("bmsg-gan", "discriminator"): progan_discriminator.Form,
+}
+
+_PHRASES = {
+    "slope": "the slope of its leaky ReLU",
+    "normalised": "dividing pixels by their root mean square",
+    "latent_normalised": "dividing z by its root mean square",
+    "input_normalised": "dividing the pixels of the first layer by their root mean square",
+    "norm_first": "normalising before the activation",
+    "bilinear": "bilinear enlarging",
+    "tanh": "a tanh at the end",
+    "rgb_activated": "an activation behind from-RGB layers",
+    "pool_first": "averaging pixels before the second activation of a block",
+    "group_size": "the number of samples whose deviation is taken (0: all)",
+    "consecutive": "groups of consecutive samples",
+    "handed_on": "deviations that go to other samples than they come from",
+    "unbiased": "the unbiased deviation",
+    "deviation_eps": "the number added to variances",
+    "per_pixel": "a deviation for each pixel",
+    "of_image": "the deviation of the image instead of the features",
+    "eps": "the number added to mean squares",
+    "eps_outside": "adding it to the root",
+}
+_SLIGHT = ("eps", "eps_outside", "deviation_eps")
+"""Differences of about 1e-6 in usual activations."""
+
+
+_SAME = 1e-6
+"""Forms that were kept as single precision numbers agree to this."""
+
+
+def form_of(network: CanonicalNetwork) -> Any:
+    """The form of a network; None for architectures that have only one."""
+    kind = FORMS.get((network.naming.architecture, network.naming.role))
+    return progan.formed(kind, network.form) if kind else None
+
+
+def form_losses(network: CanonicalNetwork, naming: Naming) -> Iterator[str]:
+    """What the network computes and the target's code does not, whatever its settings."""
+    for name, here, there in _differences(network, naming):
+        if name not in naming.settings and name not in _SLIGHT:
+            yield f"{_PHRASES[name]} is {_shown(here)} in its code and {_shown(there)} in the target's"
+
+
+def form_notes(network: CanonicalNetwork, naming: Naming) -> Iterator[str]:
+    """Which settings the target's code needs, and differences that hardly matter."""
+    name = network.recognition.network.name
+    for argument, here, there in _differences(network, naming):
+        setting = naming.settings.get(argument)
+        if setting:
+            how = f"construct the target with {setting.name} accordingly"
+            yield f"network {name}: {_PHRASES[argument]} must be {_shown(here)}: {how}"
+        else:
+            yield f"network {name}: {_PHRASES[argument]} is {_shown(here)} in its code and {_shown(there)} there"
+
+
+def form_values(network: CanonicalNetwork, naming: Naming) -> dict[str, np.ndarray]:
+    """The scalars that a target stores which keeps the form, by argument."""
+    form = form_of(network) if naming.keeps_form else None
+    return {name: np.array(float(value)) for name, value in asdict(form).items()} if form else {}
+
+
+def _differences(network: CanonicalNetwork, naming: Naming) -> Iterator[tuple[str, Any, Any]]:
+    here = form_of(network)
+    if here is None or naming.keeps_form:
+        return
+    there = asdict(progan.formed(type(here), naming.form))
+    for name, value in asdict(here).items():
+        if name in _PHRASES and not math.isclose(value, there[name], rel_tol=_SAME) and _matters(name, here):
+            yield name, value, there[name]
+
+
+def _matters(name: str, form: Any) -> bool:
+    if name in ("norm_first", "eps", "eps_outside") and isinstance(form, progan.Form):
+        return form.normalised
+    return True
+
+
+def _shown(value: Any) -> str:
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}"
