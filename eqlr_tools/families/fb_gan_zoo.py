@@ -10,7 +10,7 @@ and the noise modulators are plain although they are wrapped too.
 
 from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.multipliers import MultiplierRule, inferred_multiplier
-from eqlr_tools.families.progan_names import FB_GAN_ZOO
+from eqlr_tools.families.progan_names import FB_GAN_ZOO as PROGAN_NAMES
 from eqlr_tools.families.rules import switched_off
 from eqlr_tools.families.stylegan1_ports import FB_GAN_ZOO
 from eqlr_tools.scaling import SQRT2, dense_fan_in
@@ -45,9 +45,8 @@ FAMILY = Family(
     scales_output=True,
     doubt=switched_off("equalizedlR"),
     switch="equalizedlR",
-    namings=FB_GAN_ZOO,
     load_back="construct the network with equalizedlR=False",
-    namings=FB_GAN_ZOO,
+    namings=(*PROGAN_NAMES, *FB_GAN_ZOO),
     signatures=(
         Signature(r"scaleLayers\.0\.0\.module\.weight", 4, what=_WRAPPED),
         Signature(r"formatLayer\.module\.weight", 2, what=_WRAPPED),

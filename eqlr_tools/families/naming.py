@@ -103,7 +103,6 @@ class Setting:
         return self.meaning.get(found, None if self.meaning else found)
 
 
-
 @dataclass(frozen=True)
 class Naming:
     """The tensors of one kind of network in one family, and where a file of that family keeps such networks.

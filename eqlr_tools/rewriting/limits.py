@@ -96,6 +96,7 @@ def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
             yield Loss("it blurs what it doubles, and the target does not, or otherwise")
         if is_of_growth(name):
             yield Loss(f"{part.stored} makes images of a smaller size, which the target does not", SMALLER_SIZES)
+            continue
         kind = name.rpartition(".")[2]
         yield Loss(f"{part.stored} has no place there", kind if is_open(name) else "")
     for slot in slots:
