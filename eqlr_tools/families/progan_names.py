@@ -123,26 +123,26 @@ def _scaled(canonical: str, stored: str, layout: str = "") -> Iterator[Slot]:
 # facebookresearch/pytorch_GAN_zoo
 
 
-def _fb_generator(depth: Depth) -> Iterator[Slot]:
-    yield Slot("b4.input.weight", "formatLayer.module.weight")
-    yield Slot("b4.input.bias_map", "formatLayer.module.bias")
-    yield from pair("b4.conv", "groupScale0.0.module")
-    yield from _fb_scales(depth, "toRGBLayers", "torgb")
+def _fb_generator(depth: Depth, inner: str = ".module") -> Iterator[Slot]:
+    yield Slot("b4.input.weight", f"formatLayer{inner}.weight")
+    yield Slot("b4.input.bias_map", f"formatLayer{inner}.bias")
+    yield from pair("b4.conv", f"groupScale0.0{inner}")
+    yield from _fb_scales(depth, "toRGBLayers", "torgb", inner)
 
 
-def _fb_discriminator(depth: Depth) -> Iterator[Slot]:
-    yield from _fb_scales(depth, "fromRGBLayers", "fromrgb")
-    yield from pair("b4.conv", "groupScaleZero.0.module")
-    yield from pair("b4.fc", "groupScaleZero.1.module")
-    yield from pair("b4.out", "decisionLayer.module")
+def _fb_discriminator(depth: Depth, inner: str = ".module") -> Iterator[Slot]:
+    yield from _fb_scales(depth, "fromRGBLayers", "fromrgb", inner)
+    yield from pair("b4.conv", f"groupScaleZero.0{inner}")
+    yield from pair("b4.fc", f"groupScaleZero.1{inner}")
+    yield from pair("b4.out", f"decisionLayer{inner}")
 
 
-def _fb_scales(depth: Depth, stored: str, canonical: str) -> Iterator[Slot]:
-    yield from pair(f"b4.{canonical}", f"{stored}.0.module")
+def _fb_scales(depth: Depth, stored: str, canonical: str, inner: str) -> Iterator[Slot]:
+    yield from pair(f"b4.{canonical}", f"{stored}.0{inner}")
     for index, size in enumerate(depth.blocks):
-        yield from pair(f"b{size}.conv0", f"scaleLayers.{index}.0.module")
-        yield from pair(f"b{size}.conv1", f"scaleLayers.{index}.1.module")
-        yield from pair(f"b{size}.{canonical}", f"{stored}.{index + 1}.module")
+        yield from pair(f"b{size}.conv0", f"scaleLayers.{index}.0{inner}")
+        yield from pair(f"b{size}.conv1", f"scaleLayers.{index}.1{inner}")
+        yield from pair(f"b{size}.{canonical}", f"{stored}.{index + 1}{inner}")
 
 
 # akanimax/pro_gan_pytorch and BMSG-GAN
@@ -243,16 +243,27 @@ ALADDIN = (
         form=_WHOLE_BATCH | {"unbiased": True, "deviation_eps": 0.0},
     ),
 )
-FB_GAN_ZOO = (
-    Naming(ARCHITECTURE, "generator", _fb_generator, ("netG",), ("avgG",), settings={**_FB, "tanh": _FB_TANH}),
-    Naming(
-        ARCHITECTURE,
-        "discriminator",
-        _fb_discriminator,
-        ("netD",),
-        form={"handed_on": True, "unbiased": True},
-        settings=_FB,
-    ),
+FB_GAN_ZOO = tuple(
+    naming
+    for inner in (".module", "")
+    for naming in (
+        Naming(
+            ARCHITECTURE,
+            "generator",
+            partial(_fb_generator, inner=inner),
+            ("netG",),
+            ("avgG",),
+            settings={**_FB, "tanh": _FB_TANH},
+        ),
+        Naming(
+            ARCHITECTURE,
+            "discriminator",
+            partial(_fb_discriminator, inner=inner),
+            ("netD",),
+            form={"handed_on": True, "unbiased": True},
+            settings=_FB,
+        ),
+    )
 )
 AKANIMAX = (
     Naming(

@@ -118,3 +118,17 @@ def test_what_is_not_known_is_asked_and_what_is_more_is_refused(tmp_path: Path, 
     result = run_cli("export", tmp_path / "conditional.pt", tmp_path / "x.onnx")
     assert (result.code, "label_embedder" in result.stderr) == (2, True)
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_files_of_the_zoo_s_first_months_have_no_module_in_their_names(
+    shared_dir: Path, tmp_path: Path, run_cli
+) -> None:
+    source = shared_dir / "oracles" / "fb-gan-zoo-pgan" / "checkpoint.pt"
+    assert run_cli("convert", source, tmp_path / "plain.pt", "--to", "plain", "--network", "avgG").code == 0
+    assert run_cli("convert", tmp_path / "plain.pt", tmp_path / "new.pt", "--to", "fb-gan-zoo").code == 0
+    state = torch.load(tmp_path / "new.pt", weights_only=True)["avgG"]
+    torch.save({"avgG": {name.replace(".module", ""): values for name, values in state.items()}}, tmp_path / "old.pt")
+    for name in ("new", "old"):
+        assert run_cli("export", tmp_path / f"{name}.pt", tmp_path / f"{name}.onnx").code == 0
+    z = normal("z", 2, 32).numpy()
+    np.testing.assert_array_equal(run(tmp_path / "new.onnx", z=z), run(tmp_path / "old.onnx", z=z))
