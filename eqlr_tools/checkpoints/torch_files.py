@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, cast
 
 from eqlr_tools.checkpoints.dtypes import DType
 from eqlr_tools.checkpoints.globals import TypedStorage, storage_dtype
+from eqlr_tools.checkpoints.inflating import SpooledMember, may_be_spooled
 from eqlr_tools.checkpoints.pickles import Unpickler
 from eqlr_tools.checkpoints.sources import MemorySource, SeekableSource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Storage
@@ -82,10 +83,13 @@ class ZipReader:
         return info.header_offset + _LOCAL_HEADER_BYTES + name_length + extra_length
 
     def _inflated(self, info: zipfile.ZipInfo) -> Source:
-        """A compressed member, decompressed in memory. torch never writes one; repacking tools do."""
-        self.source.allowance.spend("inflated_bytes", info.file_size, self.source.name)
+        """A compressed member. torch never writes one; repacking tools and `numpy.savez_compressed` do."""
         if info.compress_type != zipfile.ZIP_DEFLATED:
             raise UnreadableError(f"{self.source.name}: member {info.filename!r} is compressed in an unusual way")
+        if may_be_spooled(info.compress_size, info.file_size):
+            packed = SliceSource(self.source, self.data_start(info), info.compress_size)
+            return SpooledMember(packed, f"member {info.filename!r}", info.file_size, info.CRC)
+        self.source.allowance.spend("inflated_bytes", info.file_size, self.source.name)
         data = bytearray()
         try:
             with self._archive.open(info) as member:

@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from eqlr_tools.checkpoints.allowance import Allowance
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.errors import EqlrError, ForbiddenGlobalError, UnreadableError
 
@@ -202,3 +203,35 @@ def test_what_is_refused_by_name(tmp_path: Path, run_cli: Callable, name: str, c
     assert result.code == 2
     assert said in result.stderr
     assert result.stderr.count("\n") == 2, "one sentence and what to try next"
+
+
+def test_compressed_arrays_larger_than_what_is_inflated_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are unpacked when they are read, into a file without a name; their headers cost nothing."""
+    monkeypatch.setattr(Allowance, "__init__", lambda self: _limits(self))
+    arrays = {f"layer{i}.weight": np.random.default_rng(i).standard_normal((512, 1024), np.float32) for i in range(3)}
+    np.savez_compressed(tmp_path / "x.npz", **arrays)
+    tensors = open_checkpoint(tmp_path / "x.npz").networks[0].tensors
+    assert all("_file" not in vars(tensor.storage.source._parent) for tensor in tensors.values())
+    for name, values in arrays.items():
+        assert np.array_equal(tensors[name].values(), values)
+
+
+def _limits(allowance: Allowance) -> None:
+    allowance.__dict__.update(instructions=10**6, copied_bytes=10**6, composite_keys=100, inflated_bytes=100)
+
+
+@pytest.mark.parametrize("what", ["a flipped byte", "a lying size"])
+def test_a_damaged_compressed_array(what: str, tmp_path: Path) -> None:
+    values = np.random.default_rng(0).standard_normal((1024, 1024), np.float32)
+    np.savez_compressed(tmp_path / "x.npz", w=values)
+    data = bytearray((tmp_path / "x.npz").read_bytes())
+    if what == "a flipped byte":
+        data[len(data) // 2] ^= 0x10
+    else:
+        entry = data.rindex(b"PK\x01\x02")
+        data[entry + 24 : entry + 28] = (values.nbytes + 128 + 16).to_bytes(4, "little")
+    (tmp_path / "x.npz").write_bytes(data)
+    with pytest.raises(UnreadableError):
+        open_checkpoint(tmp_path / "x.npz").networks[0].tensors["w"].values()
