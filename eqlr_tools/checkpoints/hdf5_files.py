@@ -19,6 +19,8 @@ KERAS_MEMBER = "model.weights.h5"
 """What holds the weights in a `.keras` archive."""
 
 _MAX_DATASETS = 200_000
+_MAX_UNWRITTEN_BYTES, _MAX_RATIO = 1 << 26, 64
+"""A small dataset may be unwritten and read as its fill value; a large one has to take some space in the file."""
 
 
 class DatasetSource:
@@ -88,6 +90,11 @@ def _tensor(source: Source, name: str, dataset: Any) -> Tensor | None:
     shape = tuple(int(size) for size in dataset.shape)
     place = dataset.id.get_offset()
     nbytes = math.prod(shape) * element.itemsize
+    if nbytes > max(_MAX_UNWRITTEN_BYTES, _MAX_RATIO * dataset.id.get_storage_size()):
+        raise UnreadableError(
+            f"{source.name}: dataset {name!r} of shape {list(shape)} unfolds from {dataset.id.get_storage_size():,} bytes",
+            hint="no project writes such a file; it may be made to exhaust the reader",
+        )
     if place is not None and dataset.chunks is None and place + nbytes <= source.size:
         storage = Storage(source, place, nbytes, byteorder_of(dataset.dtype))
     else:

@@ -153,6 +153,7 @@ def read_torch_zip(archive: ZipReader) -> Any:
     if pickle_name is None:
         raise UnreadableError(f"{archive.source.name}: a zip archive, but not one that torch wrote")
     root = pickle_name.removesuffix("data.pkl")
+    _refuse_lookalikes(archive, root)
     byteorder = _byteorder(archive, root)
     known: dict[str, Storage] = {}
 
@@ -167,6 +168,14 @@ def read_torch_zip(archive: ZipReader) -> Any:
 
     reader = Unpickler(archive.member(pickle_name, MAX_PICKLE_BYTES), persistent_load=load_storage)
     return _sole(reader)
+
+
+def _refuse_lookalikes(archive: ZipReader, root: str) -> None:
+    """torch looks members up without regard to case, we do not: it could be shown another pickle than we are."""
+    names = [name.replace("\\", "/").lower() for name in archive.members]
+    meant = [name for name in names if name.startswith(f"{root.lower()}data")]
+    if len(set(meant)) != len(meant):
+        raise UnreadableError(f"{archive.source.name}: the archive has two members whose names differ by case only")
 
 
 def find_pickle(archive: ZipReader) -> str | None:

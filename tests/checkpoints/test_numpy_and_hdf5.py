@@ -235,3 +235,11 @@ def test_a_damaged_compressed_array(what: str, tmp_path: Path) -> None:
     (tmp_path / "x.npz").write_bytes(data)
     with pytest.raises(UnreadableError):
         open_checkpoint(tmp_path / "x.npz").networks[0].tensors["w"].values()
+
+
+def test_a_dataset_that_unfolds_to_a_terabyte(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("kernel", (1 << 20, 1 << 20), "f4", chunks=(1 << 12, 1 << 12), compression="gzip")
+        file["bias"] = np.ones(4, np.float32)
+    with pytest.raises(UnreadableError, match="unfolds"):
+        open_checkpoint(tmp_path / "x.h5")

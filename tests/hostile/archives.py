@@ -54,6 +54,12 @@ def zips() -> dict[str, bytes]:
         "encryption flag (GHSA-w8jq-xcqf-f792)": _with_flag(good, 1),
         "malicious pickle with a wrong CRC (CVE-2025-10156)": _with_wrong_crc(torch_zip(MALICIOUS)),
         "two members of one name": _with_duplicate(),
+        "a second pickle, which torch finds": zip_of(
+            {"a/data.pkl": tensor_pickle(), "A/Data.pkl": MALICIOUS, "a/data/0": bytes(16)}
+        ),
+        "a second pickle behind a backslash": zip_of(
+            {"a/data.pkl": tensor_pickle(), "a\\data.pkl": MALICIOUS, "a/data/0": bytes(16)}
+        ),
         "two pickles": zip_of({"a/data.pkl": tensor_pickle(), "b/data.pkl": MALICIOUS, "a/data/0": bytes(16)}),
         "overlapping members": _overlapping(),
         "bomb of zeros": _bomb({"a/data.pkl": 600 << 20}),
