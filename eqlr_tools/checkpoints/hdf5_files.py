@@ -90,9 +90,10 @@ def _tensor(source: Source, name: str, dataset: Any) -> Tensor | None:
     shape = tuple(int(size) for size in dataset.shape)
     place = dataset.id.get_offset()
     nbytes = math.prod(shape) * element.itemsize
-    if nbytes > max(_MAX_UNWRITTEN_BYTES, _MAX_RATIO * dataset.id.get_storage_size()):
+    stored = dataset.id.get_storage_size()
+    if nbytes > max(_MAX_UNWRITTEN_BYTES, _MAX_RATIO * stored):
         raise UnreadableError(
-            f"{source.name}: dataset {name!r} of shape {list(shape)} unfolds from {dataset.id.get_storage_size():,} bytes",
+            f"{source.name}: dataset {name!r} of shape {list(shape)} unfolds from {stored:,} bytes",
             hint="no project writes such a file; it may be made to exhaust the reader",
         )
     if place is not None and dataset.chunks is None and place + nbytes <= source.size:
