@@ -294,7 +294,15 @@ def _literal(pattern: str) -> str:
 def _readable(pattern: str) -> str:
     """A pattern as a person would write it: N for numbers, * for anything."""
     text = re.sub(r"\?P<\w+>|\?:", "", pattern)
-    for regex, plain in ((r"\d+", "N"), (r"\w+", "*"), (r"\w*", "*"), (r"\.", "."), (".+", "*"), (".*", "*")):
+    for regex, plain in (
+        ("[./]", "."),
+        (r"\d+", "N"),
+        (r"\w+", "*"),
+        (r"\w*", "*"),
+        (r"\.", "."),
+        (".+", "*"),
+        (".*", "*"),
+    ):
         text = text.replace(regex, plain)
     return text
 

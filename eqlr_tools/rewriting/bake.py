@@ -13,6 +13,8 @@ from eqlr_tools.families.family import Family
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.plain import PLAIN
 from eqlr_tools.families.registry import FAMILIES, Recognition
+from eqlr_tools.families.statistics import looks_equalized
+from eqlr_tools.families.views import NetworkView
 from eqlr_tools.rewriting.convert import plan_convert
 from eqlr_tools.rewriting.edits import Edit, network_path
 from eqlr_tools.rewriting.optimizer import OptimizerOptions
@@ -72,6 +74,9 @@ def plan_bake(
     notes += said
     return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes, optimizers, settings)
 
+
+_SAID = "but its configuration says"
+"""How a family declines whose setting is off in the file (`families/rules.py`)."""
 
 ORIGINAL = "original"
 """The form that the project's own code loads, with its equalization switched off."""
@@ -170,12 +175,24 @@ def _refuse_doubt(source: Checkpoint, recognitions: list[Recognition]) -> None:
 
 def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatchedError:
     reasons = "; ".join(f"network {recognition.network.name}: {_reason(recognition)}" for recognition in recognitions)
-    return NothingMatchedError(
-        f"{source.path}: no equalized layer to bake: {reasons}", hint=f"eqlr explain {source.path} shows why"
-    )
+    hint = f"eqlr explain {source.path} shows why"
+    if any(_size_of_equalized(recognition) for recognition in recognitions):
+        hint += "; if you know gain, fan-in and biases of its layers, write them down as a family: --families FILE.py"
+    return NothingMatchedError(f"{source.path}: no equalized layer to bake: {reasons}", hint=hint)
 
 
 def _reason(recognition: Recognition) -> str:
     if recognition.layout and not recognition.equalized:
         return f"{recognition.layout.id}, {recognition.note}"
-    return recognition.note or (f"{recognition.family}, all layers excluded" if recognition.equalized else "plain")
+    if recognition.note:
+        return recognition.note
+    if recognition.equalized:
+        return f"{recognition.family}, all layers excluded"
+    said = next((v for v in recognition.verdicts if _SAID in v.sentence), None)
+    return (f"{said.family} {said.sentence}" if said else _size_of_equalized(recognition)) or "plain"
+
+
+def _size_of_equalized(recognition: Recognition) -> str:
+    if recognition.layout or recognition.note:
+        return ""
+    return looks_equalized(NetworkView(recognition.network), recognition.layers)
