@@ -146,9 +146,13 @@ def start_up(directory: Path, rounds: int) -> None:
         "eqlr audit of 10 MB safetensors": eqlr("audit", path),
         "import torch": lambda: run_command(sys.executable, "-c", "import torch"),
     }
+    times = medians(interleaved(contenders, max(rounds, 7)))
     print("start-up")
-    for name, seconds in medians(interleaved(contenders, max(rounds, 7))).items():
-        print(f"  {name:34} {seconds:7.3f} s")
+    for name, seconds in times.items():
+        ratios = (
+            f"{seconds / times['import numpy']:5.1f} x import numpy, 1/{times['import torch'] / seconds:.1f} of torch's"
+        )
+        print(f"  {name:34} {seconds:7.3f} s {ratios}")
 
 
 if __name__ == "__main__":

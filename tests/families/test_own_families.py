@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -118,3 +120,26 @@ def test_the_guides_family_is_known_to_workers(toygan: Path, tmp_path: Path, run
     refused = run_cli("--families", toygan, "scan", folder, "-f", "jsonl", "--dask", "tcp://127.0.0.1:1")
     assert refused.code == 2
     assert "install the families there" in refused.stderr
+
+
+INSTALLED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from eqlr_tools.families.catalogue import known_families
+print("offered" in {family.id for family in known_families()})
+"""
+
+
+@pytest.mark.parametrize("group", ["eqlr_tools.families", "somebody.else"])
+def test_families_of_an_installed_package(tmp_path: Path, group: str) -> None:
+    (tmp_path / "offering.py").write_text(
+        "from dataclasses import replace\nfrom eqlr_tools.families.catalogue import FAMILIES\n"
+        "FAMILY = replace(FAMILIES[0], id='offered')\n"
+    )
+    metadata = tmp_path / "offering-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: offering\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(f"[{group}]\noffered = offering:FAMILY\n")
+    command = [sys.executable, "-c", INSTALLED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(group == "eqlr_tools.families")]
