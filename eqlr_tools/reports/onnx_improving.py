@@ -38,7 +38,7 @@ def improvement_report(done: Improved) -> Report:
         for fold in changes.folds
     ]
     rows += [
-        [found.name, f"{found.operator} modulates its input; its weight is constant", shape_text(found.shape)]
+        [found.name, f"{found.operator} of a kernel per sample became {found.became}", shape_text(found.shape)]
         for found in changes.modulated
     ]
     tables = [Table(_CHANGES, rows)] if rows else []
@@ -62,7 +62,7 @@ def _changes(changes: Changes) -> dict[str, Any]:
         "folded": [{"weight": f.weight, "operator": f.operator, "factor": f.factor} for f in changes.folds],
         "constant_nodes": changes.constant_nodes,
         "constant_norms": changes.norms,
-        "modulated": [{"name": m.name, "operator": m.operator, "shape": list(m.shape)} for m in changes.modulated],
+        "modulated": [{**vars(found), "shape": list(found.shape)} for found in changes.modulated],
         "freed_batch": changes.freed_batch,
         "half_convolutions": changes.halved.convolutions if changes.halved else 0,
         "half_other_nodes": changes.halved.others if changes.halved else 0,

@@ -38,12 +38,12 @@ _REDUCTIONS = ("ReduceSum", "ReduceSumSquare", "ReduceL2", "ReduceMean")
 
 @dataclass(frozen=True)
 class Modulated:
-    """A convolution that got a constant weight: its name, the weight's shape, and how many samples it was made for."""
+    """A convolution that got a constant weight, or became a product of matrices, and the weight's shape."""
 
     name: str
     operator: str
+    became: str
     shape: tuple[int, ...]
-    samples: int
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,10 @@ class _Rewriter:
             return self._left("a kernel with no constant part")
         weight = np.array(np.broadcast_to(weight, [lengths[label] for label in _KERNEL[1:]]))
         self._emit(weight, styles, norms, (image[1] // self.samples, *image[2:]))
-        return Modulated(self.name, node.op_type, weight.shape, self.samples)
+        became = (
+            "a product of matrices" if styles and self._is_colour(weight) else f"a {node.op_type} of constant weight"
+        )
+        return Modulated(self.name, node.op_type, became, weight.shape)
 
     def _left(self, reason: str) -> Left:
         return Left(self.name, self.node.op_type, reason)
