@@ -120,9 +120,9 @@ class Around0(FiveDimensional):
 
 
 class Generator(nn.Module):
-    """A mapping of two layers, and blocks of 4, 8 and 16 pixels with skip connections."""
+    """A mapping of two layers, and blocks of 4 and 8 pixels with skip connections."""
 
-    def __init__(self, layer: Callable[..., nn.Module] = FiveDimensional, widths: tuple[int, ...] = (8, 6, 4)) -> None:
+    def __init__(self, layer: Callable[..., nn.Module] = FiveDimensional, widths: tuple[int, ...] = (8, 6)) -> None:
         super().__init__()
         self.mapping = nn.ModuleList(Dense(WIDTH, WIDTH) for _ in range(2))
         self.const = nn.Parameter(torch.randn(1, widths[0], 4, 4))

@@ -59,8 +59,10 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
-@pytest.mark.parametrize("exporter", ["dynamo", "torchscript"])
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(
+    ("layer", "exporter"),
+    [*((layer, "torchscript") for layer in LAYERS), ("FiveDimensional", "dynamo"), ("FourDimensional", "dynamo")],
+)
 def test_modulated_kernels_become_constant_and_the_batch_free(
     exported, run_cli: Callable[..., Result], tmp_path: Path, layer: str, exporter: str
 ) -> None:
@@ -69,8 +71,8 @@ def test_modulated_kernels_become_constant_and_the_batch_free(
     result = run_cli("export", source, target, "-f", "json")
     assert result.code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert len(report["changes"]["modulated"]) == 8
-    assert report["changes"]["constant_norms"] == 5
+    assert len(report["changes"]["modulated"]) == 5
+    assert report["changes"]["constant_norms"] == 3
     assert report["changes"]["freed_batch"] == 2
     assert report["left_alone"] == []
     assert {entry["latents"] for entry in report["checked"]["outputs"]} == {"usual", "extreme"}
@@ -91,7 +93,7 @@ def test_modulated_kernels_become_constant_and_the_batch_free(
 def test_a_batch_of_one_is_free_too(exported, tmp_path: Path, layer: str) -> None:
     source = exported(layer, "torchscript", samples=1)
     done = improve(source, tmp_path / "out.onnx")
-    assert (len(done.changes.modulated), done.changes.freed_batch) == (8, 1)
+    assert (len(done.changes.modulated), done.changes.freed_batch) == (5, 1)
     z = RNG.standard_normal((3, 8)).astype(np.float32)
     expected = np.concatenate([run(source, z=z[k : k + 1]) for k in range(3)])
     np.testing.assert_allclose(run(tmp_path / "out.onnx", z=z), expected, atol=1e-5 * np.abs(expected).max())
@@ -103,7 +105,7 @@ def test_half_precision_keeps_images(exported, run_cli, tmp_path: Path, precisio
     result = run_cli("export", exported("FiveDimensional"), target, "--precision", precision, "-f", "json")
     assert result.code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert report["changes"]["half_convolutions"] >= 4
+    assert report["changes"]["half_convolutions"] >= 3
     assert min(entry["snr_db"] for entry in report["checked"]["outputs"] if entry["latents"] == "usual") >= 60
     kinds = {name: tensor.data_type for name, tensor in constants(load(target)).items()}
     styles = [name for name, kind in kinds.items() if "squares" in name and kind == TensorProto.FLOAT16]
@@ -113,17 +115,15 @@ def test_half_precision_keeps_images(exported, run_cli, tmp_path: Path, precisio
 
 def test_half_precision_of_large_styles_does_not_collapse(run_cli, tmp_path: Path) -> None:
     """Styles a thousand times larger, which demodulation takes out: squares of them overflow in half precision."""
-    pytest.importorskip("onnxscript")
     torch.manual_seed(0)
     module = published.Generator().eval()
     with torch.no_grad():
         for layer in [module.first, *module.up, *module.flat]:
             layer.style.weight *= 1000
             layer.style.bias *= 1000
-    with redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-        torch.onnx.export(
-            module, (torch.randn(2, 8),), str(tmp_path / "x.onnx"), dynamo=True, external_data=False, input_names=["z"]
-        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(module, (torch.randn(2, 8),), str(tmp_path / "x.onnx"), dynamo=False, input_names=["z"])
     result = run_cli("export", tmp_path / "x.onnx", tmp_path / "y.onnx", "--precision", "fp16")
     assert result.code == 0, result.stderr
 
@@ -139,12 +139,12 @@ def test_a_wrong_rewrite_is_not_written(exported, run_cli, tmp_path: Path, monke
 
 def test_a_batch_that_cannot_be_free_stays_and_is_said(exported, run_cli, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(batch, "_free_reshape", lambda *_: None)
-    result = run_cli("export", exported("FourDimensional"), tmp_path / "out.onnx", "-f", "json")
+    result = run_cli("export", exported("FourDimensional", "torchscript"), tmp_path / "out.onnx", "-f", "json")
     assert result.code == 0, result.stderr
     report = json.loads(result.stdout)
     assert report["changes"]["freed_batch"] is None
     assert [entry["name"] for entry in report["left_alone"]] == ["batch"]
-    assert run(tmp_path / "out.onnx", z=RNG.standard_normal((2, 8)).astype(np.float32)).shape == (2, 3, 16, 16)
+    assert run(tmp_path / "out.onnx", z=RNG.standard_normal((2, 8)).astype(np.float32)).shape == (2, 3, 8, 8)
 
 
 def test_nothing_to_improve(exported, run_cli, samples: Path, tmp_path: Path) -> None:
@@ -211,7 +211,7 @@ def test_options_of_checkpoints_are_refused(exported, run_cli, tmp_path: Path, o
 
 def test_runs_faster_nodes_are_fewer(exported, tmp_path: Path) -> None:
     """No product of five axes is left: nothing as large as a kernel per sample is made."""
-    improve(exported("FourDimensional"), tmp_path / "y.onnx")
+    improve(exported("FourDimensional", "torchscript"), tmp_path / "y.onnx")
     model = onnx.shape_inference.infer_shapes(load(tmp_path / "y.onnx"))
     assert not [info.name for info in model.graph.value_info if len(info.type.tensor_type.shape.dim) == 5]
     assert onnxruntime.InferenceSession(str(tmp_path / "y.onnx")).get_outputs()[0].name == "image"
