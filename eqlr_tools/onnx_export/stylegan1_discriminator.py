@@ -20,10 +20,10 @@ from eqlr_tools.networks.stylegan2 import resolutions
 from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.discriminating import refuse_generator_options
 from eqlr_tools.onnx_export.graph import BATCH, Graph
+from eqlr_tools.onnx_export.growing import grown
 from eqlr_tools.onnx_export.network import Fact
 from eqlr_tools.onnx_export.options import Options, Precision
 from eqlr_tools.onnx_export.pieces import dense, leaky_relu, mean_kernel, with_group_deviation
-from eqlr_tools.onnx_export.stylegan1 import grown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
