@@ -208,7 +208,7 @@ _TF_GENERATOR = {
 _MMGEN_EPS = {"eps": 1e-6, "eps_outside": True}
 _HOOK = {"norm_first": True}
 _ODE = {"slope": 0.1, "bilinear": True, "latent_normalised": False, "norm_first": True}
-_ODE_CAUTION = "its code ends in tanh or not by an option that no file holds; without --form tanh=1 it does not"
+_ODE_CAUTION = "its code ends in tanh or not by an option that no file holds; it is taken to have none"
 
 NVIDIA_TF = (
     *(

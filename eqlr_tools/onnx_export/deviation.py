@@ -58,11 +58,17 @@ def _groups(graph: Graph, samples: str, form: Form) -> tuple[str, str]:
     if form.consecutive:
         runs = graph.node("Div", [number, size], "deviation/runs")
         return runs, runs
-    rest = graph.node("Mod", [count, size], "deviation/rest")
+    rest = _remainder(graph, count, size, "deviation/rest")
     size = graph.node("Where", [graph.node("Equal", [rest, none], "deviation/even"), size, count], "deviation/whole")
     apart = graph.node("Div", [count, size], "deviation/apart")
-    members = graph.node("Mod", [number, apart], "deviation/group_of")
+    members = _remainder(graph, number, apart, "deviation/group_of")
     return members, graph.node("Div", [number, size], "deviation/runs") if form.handed_on else members
+
+
+def _remainder(graph: Graph, value: str, divisor: str, name: str) -> str:
+    """What is left over of a division; TensorRT's parser has no operator for it."""
+    times = graph.node("Div", [value, divisor], f"{name}/times")
+    return graph.node("Sub", [value, graph.node("Mul", [times, divisor], f"{name}/whole")], name)
 
 
 def _matrix(graph: Graph, rows: str, columns: str, count: str, name: str) -> str:

@@ -70,7 +70,8 @@ def test_every_architecture_that_is_exported(shared_dir: Path) -> None:
     for path, name, kind in exportable(sorted(each for each in (shared_dir / "oracles").iterdir() if each.is_dir())):
         require_accepted(path, name, [FORMS[0], FORMS[2]] if kind in checked else FORMS)
         checked.add(kind)
-    assert checked == exported_architectures(), "an architecture without an oracle asserts it in its own test"
+    own_tests = {kind for kind in exported_architectures() if kind[0] == "bmsg-gan"}  # tests/progan
+    assert checked == exported_architectures() - own_tests, "one without an oracle asserts it in its own test"
 
 
 @pytest.mark.parametrize("what", ["kernel", "groups", "operator", "type", "shape"])

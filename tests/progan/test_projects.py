@@ -9,7 +9,8 @@ import onnxruntime
 import pytest
 import torch
 
-from tests.onnx_export.graphs import run
+from tests.onnx_export.graphs import load, run
+from tests.onnx_export.tensorrt import refused_by_tensorrt
 from tests.oracles import relative_error
 from tests.progan import projects
 from tests.progan.projects import DISCRIMINATORS, GENERATORS, Z, half, normal
@@ -48,6 +49,18 @@ def test_a_size_that_is_faded_in(role: str, tmp_path: Path, run_cli) -> None:
     name = "z" if role == "generator" else "image"
     expected = project.forward(project.state(), given, 0.3).numpy()
     assert relative_error(run(target, **{name: given.numpy()}), expected) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["bmsg", "bmsg discriminator", *DISCRIMINATORS])
+def test_tensorrt_takes_the_graphs(name: str, tmp_path: Path, run_cli) -> None:
+    if name == "bmsg discriminator":
+        torch.save(projects.bmsg_discriminator(), tmp_path / "x.pt")
+        source, options = tmp_path / "x.pt", projects.EQUALIZED
+    else:
+        project = GENERATORS[name] if name == "bmsg" else DISCRIMINATORS[name]
+        source, options = project.write(tmp_path), project.options
+    assert run_cli("export", source, tmp_path / "x.onnx", *options).code == 0
+    assert refused_by_tensorrt(load(tmp_path / "x.onnx")) == []
 
 
 def test_labels_are_an_input(tmp_path: Path, run_cli) -> None:
