@@ -3,9 +3,12 @@
     python benchmarks/rewrite.py [--gib 1] [--rounds 5] [--folder DIR] [--libraries]
 
 Every contender runs in a process of its own, all of them in turn in each round, because disks and neighbours vary
-more than the contenders do. Times include start-up, fsync and rename; `cp` is followed by `sync` of its file. The
-ratio is that of the medians. Sources are random weights in torch's parametrization names, made in DIR (by default a
-temporary folder) and deleted afterwards. Needs torch and safetensors for the sources and the libraries' rows.
+more than the contenders do. Times include start-up, verification, fsync and rename; `cp` is followed by `sync` of its
+file. The ratios are those of the medians. What a command takes beyond its start-up is its time less that of the same
+command on a file of 2 MiB, which is a contender too; `eqlr scan` shows what opening takes.
+
+Sources are random weights in torch's parametrization names, made in DIR (by default
+a temporary folder) and deleted afterwards. Needs torch and safetensors for the sources and the libraries' rows.
 """
 
 from __future__ import annotations
@@ -97,9 +100,15 @@ def compare(folder: Path, suffix: str, dtype: str, base: float, options: argpars
     source, target = folder / f"source{suffix}", folder / f"target{suffix}"
     make_source(source, options.gib, dtype)
     os.sync()
+    small = folder / f"small{suffix}"
+    make_source(small, 2 / 1024, dtype)
+    eqlr = [sys.executable, "-m", "eqlr_tools"]
     contenders = {
         "cp + sync": ["sh", "-c", f"cp '{source}' '{target}' && sync '{target}'"],
-        "eqlr bake": [sys.executable, "-m", "eqlr_tools", "bake", str(source), str(target), "--quiet"],
+        "eqlr bake": [*eqlr, "bake", str(source), str(target), "--quiet"],
+        "- of 2 MiB": [*eqlr, "bake", str(small), str(target), "--quiet"],
+        "eqlr scan": [*eqlr, "scan", str(source)],
+        "- of 2 MiB ": [*eqlr, "scan", str(small)],
     }
     if options.libraries:
         contenders["load + save"] = [sys.executable, "-c", LOAD_AND_SAVE[suffix], str(source), str(target)]
@@ -109,13 +118,18 @@ def compare(folder: Path, suffix: str, dtype: str, base: float, options: argpars
             target.unlink(missing_ok=True)
             os.sync()
             results[name].append(measured(command))
-    copying = statistics.median(seconds for seconds, _ in results["cp + sync"])
+    medians = {name: statistics.median(seconds for seconds, _ in runs) for name, runs in results.items()}
+    copying = medians["cp + sync"]
     for name, runs in results.items():
-        seconds = statistics.median(run[0] for run in runs)
+        seconds = medians[name]
         memory = max(run[1] for run in runs) - base
         title = f"{options.gib:g} GiB {dtype} {suffix}"
         print(f"{title:24} {name:14} {seconds:9.2f} {seconds / copying:10.2f} {memory:14.0f}", flush=True)
+    beyond = medians["eqlr bake"] - medians["- of 2 MiB"]
+    opening = medians["eqlr scan"] - medians["- of 2 MiB "]
+    print(f"{title:24} beyond start-up: bake {beyond:.2f} s ({beyond / copying:.2f} x cp+sync), scan {opening:.3f} s")
     source.unlink()
+    small.unlink()
     target.unlink(missing_ok=True)
 
 
