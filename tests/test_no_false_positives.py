@@ -42,6 +42,10 @@ def trained(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.floa
     return (rng.standard_t(4, shape) * 1.8 / math.sqrt(_fan(shape))).astype(np.float32)
 
 
+def unit_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return rng.standard_normal(shape).astype(np.float32)
+
+
 STARTS: dict[str, Start] = {
     "torch": torch_default,
     "he": he_normal,
@@ -273,6 +277,169 @@ def edm_like(m: Maker, width: int) -> None:
     m.weight("model.enc.8x8_block0.affine", 2 * width, width)
 
 
+def detector(m: Maker, width: int) -> None:
+    """Mask R-CNN: a frozen backbone, a feature pyramid, heads."""
+    m.weight("backbone.body.conv1", width, 3, 7, 7, bias=False)
+    m.norm("backbone.body.bn1", width, running=True)
+    for n in range(3):
+        m.weight(f"backbone.fpn.inner_blocks.{n}.0", width, width, 1, 1)
+        m.weight(f"backbone.fpn.layer_blocks.{n}.0", width, width, 3, 3)
+    m.weight("rpn.head.conv.0.0", width, width, 3, 3)
+    m.weight("rpn.head.bbox_pred", 12, width, 1, 1)
+    m.weight("roi_heads.box_head.fc6", width, width * 49)
+    m.weight("roi_heads.mask_predictor.conv5_mask", width, width, 2, 2)
+
+
+def segmenter(m: Maker, width: int) -> None:
+    """DeepLab: `convs.N` inside its head."""
+    m.weight("backbone.conv1", width, 3, 7, 7, bias=False)
+    for n in range(4):
+        m.weight(f"classifier.0.convs.{n}.0", width, width, 3, 3, bias=False)
+        m.norm(f"classifier.0.convs.{n}.1", width, running=True)
+    m.weight("classifier.4", 21, width, 1, 1)
+
+
+def clip(m: Maker, width: int) -> None:
+    m.table("positional_embedding", 77, width)
+    m.table("token_embedding.weight", 99, width)
+    m.table("visual.class_embedding", width)
+    m.weight("visual.conv1", width, 3, 16, 16, bias=False)
+    for tower in ("transformer", "visual.transformer"):
+        for n in (0, 1):
+            block = f"{tower}.resblocks.{n}"
+            m.net[f"{block}.attn.in_proj_weight"] = m.start(m.rng, (3 * width, width))
+            m.weight(f"{block}.attn.out_proj", width, width)
+            m.weight(f"{block}.mlp.c_fc", 4 * width, width)
+    m.net["text_projection"] = m.start(m.rng, (width, width))
+    m.net["logit_scale"] = np.array(4.6, dtype=np.float32)
+
+
+def biggan(m: Maker, width: int) -> None:
+    m.table("shared.weight", 10, width)
+    m.weight("linear", 16 * width, width)
+    for n in (0, 1):
+        block = f"blocks.{n}.0"
+        for conv in ("conv1", "conv2"):
+            m.weight(f"{block}.{conv}", width, width, 3, 3)
+            m.table(f"{block}.{conv}.u0", 1, width)
+            m.table(f"{block}.{conv}.sv0", 1)
+        m.weight(f"{block}.bn1.gain", width, width, bias=False)
+        m.weight(f"{block}.bn1.bias", width, width, bias=False)
+    m.weight("output_layer.1", 3, width, 3, 3)
+
+
+def sagan(m: Maker, width: int) -> None:
+    for n in (1, 2, 3):
+        m.weight(f"l{n}.0.module", width, width, 4, 4, name="weight_bar")
+        m.table(f"l{n}.0.module.weight_u", width)
+        m.table(f"l{n}.0.module.weight_v", width * 16)
+    m.weight("attn1.query_conv", max(width // 8, 1), width, 1, 1)
+    m.net["attn1.gamma"] = np.zeros(1, np.float32)
+
+
+def real_esrgan(m: Maker, width: int) -> None:
+    m.weight("conv_first", width, 3, 3, 3)
+    for block, layer in itertools.product((0, 1), range(1, 6)):
+        m.weight(f"body.{block}.rdb1.conv{layer}", width, width * layer, 3, 3)
+    for name in ("conv_body", "conv_up1", "conv_up2", "conv_hr"):
+        m.weight(name, width, width, 3, 3)
+    m.weight("conv_last", 3, width, 3, 3)
+
+
+def pix2pix(m: Maker, width: int) -> None:
+    m.weight("model.model.0", width, 3, 4, 4)
+    m.weight("model.model.1.model.1", width, width, 4, 4)
+    m.norm("model.model.1.model.2", width, running=True)
+    m.weight("model.model.1.model.3.model.3", width, width, 4, 4)
+    m.weight("model.model.3", 2 * width, 3, 4, 4, bias="model.model.3.bias")
+
+
+def cyclegan(m: Maker, width: int) -> None:
+    m.weight("model.1", width, 3, 7, 7)
+    for n in range(10, 14):
+        m.weight(f"model.{n}.conv_block.1", width, width, 3, 3)
+        m.weight(f"model.{n}.conv_block.5", width, width, 3, 3)
+    m.weight("model.26", 3, width, 7, 7)
+
+
+def vqgan(m: Maker, width: int) -> None:
+    m.weight("encoder.conv_in", width, 3, 3, 3)
+    for n in (0, 1):
+        m.norm(f"encoder.down.{n}.block.0.norm1", width)
+        m.weight(f"encoder.down.{n}.block.0.conv1", width, width, 3, 3)
+        m.weight(f"encoder.down.{n}.downsample.conv", width, width, 3, 3)
+        m.weight(f"decoder.up.{n}.upsample.conv", width, width, 3, 3)
+    m.table("quantize.embedding.weight", 64, width)
+    m.weight("quant_conv", width, width, 1, 1)
+    m.weight("loss.discriminator.main.0", width, 3, 4, 4)
+
+
+def gfpgan_clean(m: Maker, width: int) -> None:
+    """Its names are a family's, and what they hold is baked."""
+    m.weight("style_mlp.1", width, width)
+    for path in ("style_conv1", "style_convs.0", "style_convs.1"):
+        m.net[f"{path}.modulated_conv.weight"] = m.start(m.rng, (width, width, 3, 3))[None]
+        m.weight(f"{path}.modulated_conv.modulation", width, width)
+        m.net[f"{path}.weight"] = np.zeros(1, np.float32)
+        m.net[f"{path}.bias"] = np.zeros((1, width, 1, 1), np.float32)
+    m.net["to_rgb1.modulated_conv.weight"] = m.start(m.rng, (3, width, 1, 1))[None]
+
+
+def plain_discriminator(m: Maker, width: int) -> None:
+    """Names near rosinality's and BasicSR's discriminators; nothing blurs."""
+    m.weight("convs.0.0", width, 3, 1, 1, bias="convs.0.1.bias")
+    for n in (1, 2):
+        m.weight(f"convs.{n}.conv1.0", width, width, 3, 3, bias=f"convs.{n}.conv1.1.bias")
+        m.weight(f"convs.{n}.skip.0", width, width, 1, 1, bias=False)
+    m.weight("final_conv.0", width, width + 1, 3, 3)
+    m.weight("final_linear.0", width, 16 * width)
+    m.weight("final_linear.1", 1, width)
+
+
+def plain_gan_zoo(m: Maker, width: int) -> None:
+    """pytorch_GAN_zoo's names without equalization, as its first files have them."""
+    width = max(width, 24)
+    m.weight("formatLayer", 16 * width, width)
+    m.weight("groupScale0.0", width, width, 3, 3)
+    for n in (0, 1):
+        m.weight(f"scaleLayers.{n}.0", width, width, 3, 3)
+        m.weight(f"scaleLayers.{n}.1", width, width, 3, 3)
+    m.weight("toRGBLayers.0", 3, width, 1, 1)
+
+
+def lora(m: Maker, width: int) -> None:
+    for n, part in itertools.product((0, 1), ("to_q", "to_k", "to_v")):
+        base = f"unet.down_blocks.{n}.attentions.0.{part}"
+        m.weight(f"{base}.lora_A", 4, width, bias=False)
+        m.net[f"{base}.lora_B.weight"] = np.zeros((width, 4), np.float32)
+        m.net[f"{base}.alpha"] = np.array(4.0, dtype=np.float32)
+
+
+def unit_norms(m: Maker, width: int) -> None:
+    """Norms whose weights have a standard deviation near 1, among few others."""
+    for n in range(6):
+        m.table(f"layers.{n}.norm.weight", width)
+        m.table(f"layers.{n}.norm.bias", width)
+        m.weight(f"layers.{n}.linear", width, width)
+
+
+def mapping_lookalike(m: Maker, width: int) -> None:
+    """`mapping.fcN` and `w_avg` in a network that is not equalized."""
+    width = max(width, 24)
+    for n in range(4):
+        m.weight(f"mapping.fc{n}", width, width)
+    m.net["mapping.w_avg"] = np.zeros(width, np.float32)
+
+
+def keras(m: Maker, width: int) -> None:
+    """Kernels and `w` under slashes, as Keras and Chainer files have them."""
+    for n in (0, 1, 2):
+        m.net[f"block_{n}/conv2d/kernel:0"] = m.start(m.rng, (3, 3, width, width))
+        m.net[f"block_{n}/conv2d/bias:0"] = np.zeros(width, np.float32)
+        m.net[f"tower/{n}/conv1/w"] = m.start(m.rng, (width, width, 3, 3))
+    m.net["dense/kernel:0"] = m.start(m.rng, (width, 10))
+
+
 KINDS = (
     resnet,
     vgg,
@@ -298,13 +465,48 @@ KINDS = (
     quantised,
     lstm,
     edm_like,
+    detector,
+    segmenter,
+    clip,
+    biggan,
+    sagan,
+    real_esrgan,
+    pix2pix,
+    cyclegan,
+    vqgan,
+    gfpgan_clean,
+    plain_discriminator,
+    plain_gan_zoo,
+    lora,
+    unit_norms,
+    mapping_lookalike,
+    keras,
 )
+NOBODYS = (
+    resnet,
+    vgg,
+    vit,
+    gpt,
+    llama,
+    unet,
+    dcgan,
+    lstm,
+    clip,
+    detector,
+    segmenter,
+    real_esrgan,
+    pix2pix,
+    vqgan,
+    keras,
+)
+"""Kinds whose names no family has, so that not even N(0, 1) makes them equalized."""
 WIDTHS = (12, 24, 48)
 
 
 def networks() -> Iterator[tuple[str, Net]]:
-    for seed, (kind, start, width) in enumerate(itertools.product(KINDS, STARTS, WIDTHS)):
-        maker = Maker(STARTS[start], SEED + seed)
+    every = itertools.chain(itertools.product(KINDS, STARTS, WIDTHS), itertools.product(NOBODYS, ["unit"], WIDTHS))
+    for seed, (kind, start, width) in enumerate(every):
+        maker = Maker({**STARTS, "unit": unit_normal}[start], SEED + seed)
         kind(maker, width)
         yield f"{kind.__name__}-{start}-{width}", maker.net
 

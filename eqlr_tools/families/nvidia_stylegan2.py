@@ -13,7 +13,7 @@ The same layers stand in stylegan3's `networks_stylegan2.py`, PyTorch-StudioGAN,
 `embed_proj` a layer; for its discriminators see `nvidia_layers.py`), and MAT (`mat.py`).
 """
 
-from eqlr_tools.families.family import Family, Signature
+from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rules import conv, linear, mapping, modulated
 from eqlr_tools.families.stylegan2_names import NVIDIA_ADA
@@ -21,6 +21,18 @@ from eqlr_tools.families.stylegan2_names import NVIDIA_ADA
 GAINS = ("weight_gain", "bias_gain")
 _BLOCK = r"(?:.+\.)?(?:b|block)\d+\."
 _MULTIPLIER = stated_multiplier("mapping_lr_multiplier")
+_ALONE_ABOVE = 3.0
+"""rms from which `fcN` layers on their own are a mapping network with a multiplier of 0.1 or 0.01."""
+
+
+def _doubt(view: View, prefix: str) -> str:
+    """A mapping network on its own has the names of any little MLP: only its size, or the file, shows what it is."""
+    mapping_alone = all(name.startswith(f"{prefix}mapping.") for name in view.shapes)
+    if not mapping_alone or view.attribute(f"{prefix}mapping.fc0", GAINS[0]) is not None:
+        return ""
+    if view.rms(f"{prefix}mapping.fc0.weight") >= _ALONE_ABOVE:
+        return ""
+    return "nothing else says that these are the layers of a mapping network"
 
 
 FULLY_CONNECTED = (
@@ -74,5 +86,6 @@ FAMILY = Family(
         linear(rf"{_BLOCK}(?:fc|out)\.weight", stated=GAINS),
     ),
     namings=NVIDIA_ADA,
+    doubt=_doubt,
     load_back="set weight_gain and bias_gain of every layer to 1 in the loaded object",
 )

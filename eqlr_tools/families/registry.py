@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -109,8 +109,10 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
     if question and not _settled(question, family or (done or {}).get("family"), overrides):
         layers = [replace(layer, scale=None) if layer.equalized else layer for layer in layers]
         every = _with_plain(view, layers)
-        return Recognition(network, UNDECIDED, layout, every, verdicts, question.text, question=question)
-    return Recognition(network, layout.id, layout, _with_plain(view, layers), verdicts, layout.advice)
+        asked = f"{question.text}; answer with {question.answer}"
+        return Recognition(network, UNDECIDED, layout, every, verdicts, asked, question=question)
+    note = "; ".join(filter(None, (layout.advice, inference(layers))))
+    return Recognition(network, layout.id, layout, _with_plain(view, layers), verdicts, note)
 
 
 def _multiplied_only(layer: Layer, multiplier: float | None) -> Layer:
@@ -118,6 +120,18 @@ def _multiplied_only(layer: Layer, multiplier: float | None) -> Layer:
     if multiplier is None:
         return layer
     return layer.with_constant(multiplier, multiplier if layer.bias else 1.0, 1, 1.0, Multiplier(multiplier, "stated"))
+
+
+def inference(layers: Sequence[Layer]) -> str:
+    """What is told of learning-rate multipliers that no file states; empty if there are none."""
+    values = sorted({layer.lr_multiplier for layer in layers if layer.origin == "inferred"})
+    if not values:
+        return ""
+    said = ", ".join(f"{value:g}" for value in values)
+    return (
+        f"learning-rate multiplier {said} inferred from the size of the weights, to the nearest power of ten; "
+        "--lr-multiplier says otherwise"
+    )
 
 
 def _undoubted(family: Family, done: dict[str, Any] | None) -> Family:

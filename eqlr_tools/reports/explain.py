@@ -8,7 +8,7 @@ from typing import Any
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.families.family import Verdict
 from eqlr_tools.families.layer import Layer
-from eqlr_tools.families.registry import Recognition
+from eqlr_tools.families.registry import Recognition, inference
 from eqlr_tools.reports.report import Column, Report, Table, shape_text
 from eqlr_tools.reports.scan import network_json
 
@@ -33,7 +33,8 @@ def explain_report(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) 
     tables = []
     for recognition in recognitions:
         name = recognition.network.name
-        title = f"network {name}: {recognition.family}" + (f" ({recognition.note})" if recognition.note else "")
+        told = "" if recognition.note == inference(recognition.equalized) else recognition.note
+        title = f"network {name}: {recognition.family}" + (f" ({told})" if told else "")
         tables.append(Table(_LAYERS, [_layer_row(name, layer) for layer in recognition.layers], title))
     for recognition in recognitions:
         rows = [[v.family, "yes" if v.matched else "no", v.sentence] for v in _matched_first(recognition)]
@@ -55,20 +56,14 @@ def _matched_first(recognition: Recognition) -> list[Verdict]:
 
 
 def _remarks(recognition: Recognition) -> list[str]:
-    """What a reader should know before the tables: an open question, inferred multipliers, the way back."""
+    """What a reader should know before the tables: an open question, what was inferred, the way back."""
     name, question, layout = recognition.network.name, recognition.question, recognition.layout
-    lines = []
+    inferred = inference(recognition.equalized) if question is None else ""
+    lines = [f"network {name}: {inferred}"] if inferred else []
     if question is not None:
         looks = f" looks like {layout.id}" if layout else ""
         lines += [f"network {name}{looks}: {question.text}", *(f"  {candidate}" for candidate in question.candidates)]
         lines.append(f"  answer with {question.answer}")
-    inferred = sorted({layer.lr_multiplier for layer in recognition.equalized if layer.origin == "inferred"})
-    if inferred and question is None:
-        values = ", ".join(f"{value:g}" for value in inferred)
-        lines.append(
-            f"network {name}: learning-rate multiplier {values} inferred from the size of the weights, to the nearest "
-            "power of ten; --lr-multiplier says otherwise"
-        )
     if layout and layout.load_back and recognition.equalized and question is None:
         lines.append(f"network {name}: to load it baked in {layout.upstream}: {layout.load_back}")
     return lines

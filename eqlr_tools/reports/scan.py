@@ -21,6 +21,9 @@ _COLUMNS = [
     Column("optimizer", 6, right=False),
 ]
 
+_TOLD_ALONE = 3
+"""Up to so many networks about which the same is told are named."""
+
 SCAN_FIELDS: dict[str, type] = {
     "path": str,
     "container": str,
@@ -31,6 +34,7 @@ SCAN_FIELDS: dict[str, type] = {
     "parameters": int,
     "bytes": int,
     "optimizers": str,
+    "note": str,
     "stamp": str,
     "error": str,
 }
@@ -55,21 +59,27 @@ def scan_content(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) ->
 
 def scan_report(records: Sequence[dict[str, Any]]) -> Report:
     """Build the report of several checkpoints from their records (`path`, `error` and `scan_content`)."""
-    notes = [
-        f"{record['path']}: {network['name']}: {network['note']}"
-        for record in records
-        for network in record.get("networks", [])
-        if network["note"]
-    ]
     errors = [record["error"] for record in records if record["error"]]
-    table = Table(_COLUMNS, [_row(record) for record in records], footer=[*notes, *errors])
+    table = Table(_COLUMNS, [_row(record) for record in records], footer=[*_notes(records), *errors])
     return Report("eqlr.scan/1", {"checkpoints": list(records)}, [table])
+
+
+def _notes(records: Sequence[dict[str, Any]]) -> list[str]:
+    """What is told of the networks; what is told of many is told once."""
+    said: dict[str, list[str]] = {}
+    for record in records:
+        for network in record.get("networks", []):
+            if network["note"]:
+                said.setdefault(network["note"], []).append(f"{record['path']}: {network['name']}")
+    alone = [f"{name}: {note}" for note, names in said.items() if len(names) <= _TOLD_ALONE for name in names]
+    return alone + [f"{len(names)} networks: {note}" for note, names in said.items() if len(names) > _TOLD_ALONE]
 
 
 def scan_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     """The row of `SCAN_FIELDS` that stands for a record."""
     row = {name: record.get(name) for name in SCAN_FIELDS}
     row["networks"] = " ".join(network["name"] for network in record.get("networks", []))
+    row["note"] = "; ".join(dict.fromkeys(network["note"] for network in record.get("networks", []) if network["note"]))
     row["optimizers"] = " ".join(record.get("optimizers", []))
     return [row]
 

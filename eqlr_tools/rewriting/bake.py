@@ -12,7 +12,7 @@ from eqlr_tools.errors import AmbiguousError, NothingMatchedError, UnreadableErr
 from eqlr_tools.families.family import Family
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.plain import PLAIN
-from eqlr_tools.families.registry import FAMILIES, Recognition
+from eqlr_tools.families.registry import FAMILIES, Recognition, inference
 from eqlr_tools.families.statistics import looks_equalized
 from eqlr_tools.families.views import NetworkView
 from eqlr_tools.rewriting.convert import plan_convert
@@ -51,6 +51,8 @@ def plan_bake(
         if not layers:
             notes.append(f"network {network.name} is carried over: {recognition.note or 'no equalized layer'}")
             continue
+        if inferred := inference(layers):
+            notes.append(f"network {network.name}: {inferred}")
         left = _left_to_the_code(recognition, layers) if to_original else {}
         for layer in layers:
             kept = _without_multiplier(layer) if layer.baked_weight in left else layer

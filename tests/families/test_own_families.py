@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import subprocess
 import sys
@@ -143,3 +144,35 @@ def test_families_of_an_installed_package(tmp_path: Path, group: str) -> None:
     command = [sys.executable, "-c", INSTALLED, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.split() == [str(group == "eqlr_tools.families")]
+
+
+def test_an_installed_package_offers_its_family(toygan: Path, tmp_path: Path) -> None:
+    """A package as pip leaves it: its module beside its metadata, found by Python's own machinery in a new process."""
+    site = tmp_path / "site"
+    metadata = site / "toygan_eqlr-1.0.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "toygan_eqlr.py").write_text(toygan.read_text())
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: toygan-eqlr\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[eqlr_tools.families]\ntoygan = toygan_eqlr:TOYGAN\n")
+    source, target = tmp_path / "model.safetensors", tmp_path / "plain.safetensors"
+    net = network()
+    save_file(net.tensors, source)
+    paths = os.pathsep.join([str(site), str(ROOT), os.environ.get("PYTHONPATH", "")])
+
+    def eqlr(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "eqlr_tools", *map(str, arguments)]
+        return subprocess.run(command, env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True)
+
+    done = eqlr("bake", source, target)
+    assert done.returncode == 0, done.stderr
+    baked = load_file(target)
+    for name, array in net.tensors.items():
+        wanted = array.astype(np.float64) * net.constants.get(name, 1.0)
+        assert np.abs(baked[name] - wanted).max() <= 1e-6 * np.abs(wanted).max(), name
+    assert "somebody/toygan" in eqlr("families").stdout
+
+    (metadata / "entry_points.txt").write_text("[eqlr_tools.families]\ntoygan = toygan_eqlr:SQRT2\n")
+    refused = eqlr("families")
+    assert refused.returncode == 2
+    assert "the entry point 'toygan'" in refused.stderr
+    assert "Traceback" not in refused.stderr

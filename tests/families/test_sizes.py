@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ from safetensors.numpy import save_file
 
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.families.registry import Recognition, recognise
-from tests.families.builders import Built, rosinality_generator
+from tests.conftest import Result
+from tests.families.builders import Built, nashory, rosinality_generator, unnamed_hook
 
 
 def recognised(net: Built, folder: Path) -> Recognition:
@@ -51,3 +53,36 @@ def test_the_multiplier_is_read_to_the_nearest_power_of_ten_and_said_to_be_infer
     assert {layer.origin for layer in mapping} == {"inferred"}
     assert all("inferred" in layer.formula for layer in mapping)
     assert {layer.origin for layer in recognition.equalized if layer not in mapping} == {"family"}
+
+
+@pytest.mark.parametrize("command", ["scan", "explain", "audit", "bake"])
+def test_every_command_says_what_was_inferred_and_what_was_given(
+    command: str, tmp_path: Path, run_cli: Callable[..., Result]
+) -> None:
+    path = tmp_path / "net.safetensors"
+    save_file(rosinality_generator().tensors, path)
+    target = [tmp_path / "out.safetensors"] if command == "bake" else []
+    sentence = "learning-rate multiplier 0.01 inferred from the size of the weights"
+    result = run_cli(command, path, *target)
+    assert sentence in " ".join((result.stdout + result.stderr).split())
+    if command != "scan":
+        result = run_cli(command, path, *target, "--lr-multiplier", "0.02", *(["--force"] if target else []))
+        assert result.code == 0, result.stderr
+        assert "inferred" not in result.stdout + result.stderr
+
+
+def test_one_file_or_many_a_scan_asks_the_question(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    save_file(nashory().tensors, tmp_path / "rms.safetensors")
+    save_file(unnamed_hook().tensors, tmp_path / "hook.safetensors")
+    for arguments in ([tmp_path / "rms.safetensors"], [tmp_path], [tmp_path, "--jobs", "2"], [tmp_path, "-f", "csv"]):
+        said = " ".join(run_cli("scan", *arguments).stdout.split())
+        assert "which the file does not hold" in said
+        assert "answer with --family rms-progan or --gain X" in said
+
+
+def test_what_is_told_of_many_networks_is_told_once(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    for index in range(5):
+        save_file(rosinality_generator().tensors, tmp_path / f"{index}.safetensors")
+    said = run_cli("scan", tmp_path).stdout
+    assert said.count("inferred from the size of the weights") == 1
+    assert "5 networks: learning-rate multiplier 0.01" in said
