@@ -292,7 +292,7 @@ def _literal(pattern: str) -> str:
 
 
 def _readable(pattern: str) -> str:
-    """A pattern as a person would write it: N for numbers, * for anything."""
+    """A pattern as a person would write it: N for numbers, * for anything, without endings that may be absent."""
     text = re.sub(r"\?P<\w+>|\?:", "", pattern)
     for regex, plain in (
         ("[./]", "."),
@@ -304,7 +304,8 @@ def _readable(pattern: str) -> str:
         (".*", "*"),
     ):
         text = text.replace(regex, plain)
-    return text
+    text = text.replace("[./]", "/").replace("[wW]", "w")
+    return re.sub(r"\([^()]*\|\)", "", text)
 
 
 def _applies(rule: Rule, match: re.Match[str], prefix: str, shapes: Mapping[str, Shape]) -> bool:
