@@ -96,7 +96,7 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
         return _plain(network, view, verdicts, layout, layout.advice)
     layers = layout.all_layers(view, verdict, overrides)
     question = layout.question(view, verdict.prefix) if layout.question else None
-    if done and family is None:
+    if done:  # Also where the user names the family: that says what it was, not that it is so again.
         left = done.get("multipliers_left", {})
         layers = [_multiplied_only(layer, left.get(layer.baked_weight)) for layer in layers]
         layers = [layer for layer in layers if layer.baked_weight not in done["weights"] or layer.baked_weight in left]

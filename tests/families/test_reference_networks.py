@@ -112,6 +112,17 @@ def test_baking_twice_changes_nothing_unasked(name: str, tmp_path: Path, run_cli
     assert not recognition.equalized or recognition.question
 
 
+@EACH
+def test_no_option_bakes_twice_what_eqlr_baked(name: str, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    """The option that answered the question, or named the family, is given to the second bake out of habit."""
+    family, build, answers = BUILDERS[name]
+    baked, out = tmp_path / "baked.safetensors", tmp_path / "out.safetensors"
+    assert run_cli("bake", save(build(), tmp_path), baked, *answers).code == 0
+    for options in (answers, ("--family", family), ("--gain", "1"), ("--family", family, "--gain", "1")):
+        assert run_cli("bake", baked, out, *options).code in (2, 3), options
+        assert not out.exists()
+
+
 def test_every_family_has_a_reference() -> None:
     tested = {family for family, _, _ in BUILDERS.values()} | COVERED_ELSEWHERE
     assert {family.id for family in FAMILIES if family.equalized} <= tested
