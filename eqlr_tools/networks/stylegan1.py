@@ -285,7 +285,6 @@ def _blurred(p: Parameters, x: NDArray) -> NDArray:
     return filtered(x, kernel[::-1, ::-1], (1, 1))
 
 
-def _column(p: Parameters, name: str) -> NDArray:
+def _column(p: Parameters, name: str) -> NDArray | float:
     """Per channel, against height and width; a parameter that is not there is 0."""
-    column: NDArray = p[name][:, None, None] if name in p else np.zeros((1, 1, 1))
-    return column
+    return p[name][:, None, None] if name in p else 0.0

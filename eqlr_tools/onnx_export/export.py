@@ -140,7 +140,7 @@ def _checked_and_written(emitted: _Emitted, target: Path, common: Common) -> Exp
         for part, place in places.items():
             check_file(place.path, options.opset)
             trial = Trial(part, graphs[part], network, options)
-            agreements += compare(trial, place.path, common.provider, common.say)
+            agreements += compare(trial, place.path, common.provider, least, common.say)
         require(agreements, least)
         seconds = perf_counter() - started - wrote
     files = tuple(

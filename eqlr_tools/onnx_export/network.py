@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,3 +41,14 @@ class OnnxNetwork(Protocol):
     def computed(self, part: str, inputs: Mapping[str, NDArray], options: Options) -> dict[str, NDArray]:
         """The outputs of a part, computed in float64. Random noise that a graph drew is in `inputs` by its name."""
         ...
+
+
+def in_single_precision(network: OnnxNetwork) -> OnnxNetwork | None:
+    """The network with float32 parameters, whose reference then computes in float32. None for one without parameters
+    of its own, such as a user's module.
+    """
+    parameters = getattr(network, "parameters", None)
+    if parameters is None:
+        return None
+    single = {name: values.astype(np.float32) for name, values in parameters.items()}
+    return replace(network, parameters=single)  # type: ignore[type-var]

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from tests.models import aladdin_state
 from tests.onnx_export.graphs import run
 from tests.oracles import Oracle, relative_error
 
@@ -61,3 +63,19 @@ def test_the_critic_of_the_sample_is_exported(
     result = run_cli("export", samples / "progan_digits_critic.pth.tar", tmp_path / "x.onnx", *arguments)
     assert result.code == 0, result.stderr
     assert run_cli("sample", tmp_path / "x.onnx", "-o", tmp_path / "x.png").code == 2
+
+
+def test_a_network_that_amplifies_rounding_is_held_to_what_float32_can_reach(tmp_path: Path, run_cli) -> None:
+    state = aladdin_state(0, channels=6)
+    # Pixels that are nearly alike, and colours that are the differences: what is lost in the sum cannot come back.
+    last = max(name for name in state if name.startswith("prog_blocks.") and name.endswith(".bias"))
+    colour = max(name for name in state if name.startswith("rgb_layers.") and name.endswith(".conv.weight"))
+    state[last] = state[last] + 1e4
+    state[colour] = (state[colour] - state[colour].mean(1, keepdim=True)) * 1e4
+    torch.save({"state_dict": state}, tmp_path / "g.pt")
+    result = run_cli("export", tmp_path / "g.pt", tmp_path / "x.onnx")
+    assert result.code == 0, result.stderr
+    assert "amplifies rounding errors" in result.stdout
+    # Half precision is no part of the bargain.
+    assert run_cli("export", tmp_path / "g.pt", tmp_path / "half.onnx", "--precision", "fp16").code == 1
+    assert not (tmp_path / "half.onnx").exists()

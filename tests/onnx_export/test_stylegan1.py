@@ -89,7 +89,7 @@ def agrees(network: OnnxNetwork, options: Options, path: Path, least_half: float
     for part, graph in network.graphs(options).items():
         onnx.save(graph.model({}), str(path))
         check_file(path, options.opset)
-        require(compare(Trial(part, graph, network, options), path, Provider.cpu), least)
+        require(compare(Trial(part, graph, network, options), path, Provider.cpu, least), least)
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def test_every_form_agrees_with_the_reference(options: Options, labels: int, tmp
         onnx.save(graph.model({"key": "value"}), str(path))
         check_file(path, options.opset)
         least = 100.0 if options.precision is Precision.fp32 else 60.0
-        agreements = compare(Trial(part, graph, network, options), path, Provider.cpu)
+        agreements = compare(Trial(part, graph, network, options), path, Provider.cpu, 0.0)
         require(agreements, least)
         assert {found.samples for found in agreements} == {3, 4}, "several seeds, and one of them once more alone"
 
