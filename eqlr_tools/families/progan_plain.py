@@ -24,7 +24,7 @@ def _signatures(also: tuple[str, ...] = (), never: tuple[str, ...] = ()) -> tupl
             r"b4\.fc\.weight",
             2,
             also=(r"b4\.out\.weight", r"b\d+\.fromrgb\.weight", r"form\.group_size", *also),
-            never=never,
+            never=(r"blur", *never),
             what="eqlr's canonical discriminator",
         ),
     )
