@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from eqlr_tools.checkpoints.dtypes import BY_NUMPY, DType
-from eqlr_tools.checkpoints.globals import Record, numpy_dtype
-from eqlr_tools.checkpoints.pickles import LazyBytes
+from eqlr_tools.checkpoints.pickled_values import LazyBytes, Record
+from eqlr_tools.checkpoints.rebuilding import numpy_dtype
 from eqlr_tools.checkpoints.sources import MemorySource
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
 from eqlr_tools.errors import UnreadableError

@@ -16,57 +16,13 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-import numpy as np
-
+from eqlr_tools.checkpoints import rebuilding
 from eqlr_tools.checkpoints.allowance import Allowance
-from eqlr_tools.checkpoints.dtypes import BY_STORAGE, BY_TORCH, DType
-from eqlr_tools.checkpoints.tensors import Storage, Tensor
+from eqlr_tools.checkpoints.pickled_values import Global, Record, StateDict
 from eqlr_tools.errors import ForbiddenGlobalError
-
-
-@dataclass(frozen=True)
-class Global:
-    """A name that a pickle mentions."""
-
-    module: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
-
-
-@dataclass(eq=False, slots=True)
-class Record:
-    """An object of a class that is not loaded: what the pickle would have given it."""
-
-    cls: Global
-    arguments: tuple[Any, ...] = ()
-    state: Any = None
-    items: list[Any] = field(default_factory=list)
-    pairs: dict[Any, Any] = field(default_factory=dict)
-
-    def build(self, state: Any) -> None:
-        """Take a state, as `__setstate__` would; the (state, slots) form of object.__reduce_ex__ is merged."""
-        if isinstance(state, tuple) and len(state) == 2 and all(isinstance(s, dict | None) for s in state):
-            state = {**(state[0] or {}), **(state[1] or {})}
-        self.state = state
-
-    @property
-    def attributes(self) -> dict[Any, Any]:
-        """The instance dictionary, empty if the state is of another kind."""
-        return self.state if isinstance(self.state, dict) else {}
-
-
-@dataclass(frozen=True, eq=False)
-class TypedStorage:
-    """What a persistent id of torch stands for. `dtype` is None for an untyped storage."""
-
-    storage: Storage
-    dtype: DType | None
 
 
 def forbidden(name: object, source: str) -> ForbiddenGlobalError:
@@ -167,7 +123,6 @@ def _standard_library() -> frozenset[str]:
 
 
 _MAX_NAME = 500
-_MAX_AXES = 64
 
 
 def _is_plain_path(name: Global) -> bool:
@@ -251,8 +206,6 @@ _INERT = frozenset(
 
 
 def _ordered_dict(key: KeyCheck, pairs: Any = ()) -> Any:
-    from eqlr_tools.checkpoints.pickles import StateDict
-
     return StateDict((key(name), value) for name, value in pairs)
 
 
@@ -283,101 +236,8 @@ def _new_object(cls: Any, *arguments: Any) -> Any:
     return instantiate(cls, arguments, "pickle")
 
 
-def _numpy_scalar(dtype: Any, data: Any = b"") -> Any:
-    """`numpy.float64(0.125)` and the like: the number, or the text."""
-    if isinstance(data, str):
-        data = data.encode("latin-1")
-    if not isinstance(data, bytes):
-        raise TypeError("a number without its bytes")
-    code = _dtype_code(dtype)
-    if code[:1] == "U":
-        return data.decode("utf-32-le").rstrip("\0")
-    if code[:1] == "S":
-        return data.rstrip(b"\0")
-    element = numpy_dtype(dtype)
-    if element is None:
-        return Record(Global("numpy", "generic"), (code, data))
-    number = np.frombuffer(data, dtype=element)[0].item()
-    if not isinstance(number, int | float | complex | bool):
-        raise TypeError("not a number")
-    return number
-
-
-def numpy_dtype(record: Any) -> np.dtype[Any] | None:
-    """The numpy dtype of a pickled `numpy.dtype`, byte order from its state. None if it is not one of numbers."""
-    code = _dtype_code(record)
-    if re.fullmatch(r"bool|b1|[iu][1248]|f[248]|c8|c16", code) is None:
-        return None
-    order = record.state[1] if isinstance(record.state, tuple) and len(record.state) > 1 else "|"
-    return np.dtype(code).newbyteorder(">" if order == ">" else "<")
-
-
-def _dtype_code(record: Any) -> str:
-    if not isinstance(record, Record) or str(record.cls) != "numpy.dtype" or not record.arguments:
-        raise TypeError("not a dtype")
-    code = record.arguments[0]
-    if not isinstance(code, str):
-        raise TypeError("not a dtype")
-    return code
-
-
-def _rebuild_tensor(
-    storage: Any,
-    offset: Any,
-    size: Any,
-    stride: Any,
-    requires_grad: Any = False,
-    hooks: Any = None,
-    metadata: Any = None,
-    *,
-    dtype: DType | None = None,
-) -> Tensor:
-    if not isinstance(storage, TypedStorage):
-        raise TypeError("a tensor without a storage")
-    element = dtype or storage.dtype
-    if element is None:
-        raise TypeError("a tensor without a dtype")
-    shape, strides = _integers(size), _integers(stride)
-    if type(offset) is not int or not 0 <= offset < 1 << 63 or len(shape) != len(strides):
-        raise TypeError("a tensor without a layout")
-    return Tensor(storage.storage, element, shape, strides, offset, requires_grad=requires_grad is True)
-
-
-def _rebuild_tensor_v3(
-    storage: Any, offset: Any, size: Any, stride: Any, requires_grad: Any, hooks: Any, dtype: Any, *_: Any
-) -> Tensor:
-    name = dtype.name if isinstance(dtype, Global) and dtype.module == "torch" else ""
-    if name not in BY_TORCH:
-        raise UnknownElementsError(f"tensors of dtype {dtype} are not known")
-    return _rebuild_tensor(storage, offset, size, stride, requires_grad, dtype=BY_TORCH[name])
-
-
-def _rebuild_parameter(data: Any, requires_grad: Any = True, *_: Any) -> Any:
-    if not isinstance(data, Tensor):
-        raise TypeError("a parameter without a tensor")
-    return Tensor(
-        data.storage,
-        data.dtype,
-        data.shape,
-        data.strides,
-        data.offset,
-        parameter=True,
-        requires_grad=requires_grad is True,
-    )
-
-
 def _rebuild_from_type(function: Any, cls: Any, arguments: Any, state: Any = None) -> Any:
     return reduce_call(function, tuple(arguments), "pickle")
-
-
-def _integers(values: Any) -> tuple[int, ...]:
-    if isinstance(values, Record) and str(values.cls) == "torch.Size":
-        values = values.arguments[0]
-    if not isinstance(values, tuple | list) or len(values) > _MAX_AXES:
-        raise TypeError("sizes that are not integers")
-    if not all(type(value) is int and 0 <= value < 1 << 63 for value in values):
-        raise TypeError("sizes that are not integers")
-    return tuple(values)
 
 
 # Constructors that hash what they are given; their first argument is the check of it.
@@ -397,29 +257,14 @@ _CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "copy_reg._reconstructor": _reconstructor,
     "copyreg.__newobj__": _new_object,
     "copy_reg.__newobj__": _new_object,
-    "numpy.core.multiarray.scalar": _numpy_scalar,
-    "numpy._core.multiarray.scalar": _numpy_scalar,
-    "torch._utils._rebuild_tensor": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    "torch._utils._rebuild_tensor_v3": _rebuild_tensor_v3,
-    "torch._utils._rebuild_parameter": _rebuild_parameter,
-    "torch._utils._rebuild_parameter_with_state": _rebuild_parameter,
-    "torch.nn.parameter.Parameter": _rebuild_parameter,
+    "numpy.core.multiarray.scalar": rebuilding.numpy_scalar,
+    "numpy._core.multiarray.scalar": rebuilding.numpy_scalar,
+    "torch._utils._rebuild_tensor": rebuilding.tensor,
+    "torch._utils._rebuild_tensor_v2": rebuilding.tensor,
+    "torch._utils._rebuild_tensor_v3": rebuilding.typed_tensor,
+    "torch._utils._rebuild_parameter": rebuilding.parameter,
+    "torch._utils._rebuild_parameter_with_state": rebuilding.parameter,
+    "torch.nn.parameter.Parameter": rebuilding.parameter,
     "torch.autograd.variable.Variable": lambda data, *_: data,
     "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
 }
-
-
-class UnknownElementsError(Exception):
-    """A tensor of a type that has no numbers here, such as torch's quantised ones."""
-
-
-def storage_dtype(cls: Any) -> DType | None:
-    """The element type of a torch storage class; None for an untyped one. Raises TypeError for other names."""
-    if not isinstance(cls, Global) or cls.module not in ("torch", "torch.storage", "torch.cuda"):
-        raise TypeError("not a storage class")
-    if cls.name in ("UntypedStorage", "_UntypedStorage"):
-        return None
-    if cls.name not in BY_STORAGE:
-        raise UnknownElementsError(f"storages of class {cls} are not known")
-    return BY_STORAGE[cls.name]

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eqlr_tools.checkpoints.arrays import array_tensor, is_array
-from eqlr_tools.checkpoints.globals import Record
-from eqlr_tools.checkpoints.pickles import StateDict
+from eqlr_tools.checkpoints.pickled_values import Record, StateDict
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import UnreadableError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eqlr_tools.checkpoints.globals import Record
+from eqlr_tools.checkpoints.pickled_values import Record
 
 
 def is_optimizer(record: Record) -> bool:

@@ -10,20 +10,13 @@ from __future__ import annotations
 
 import gc
 import struct
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from eqlr_tools.checkpoints.globals import (
-    Global,
-    Record,
-    UnknownElementsError,
-    admit,
-    forbidden,
-    instantiate,
-    reduce_call,
-)
+from eqlr_tools.checkpoints.cursor import Cursor
+from eqlr_tools.checkpoints.globals import admit, forbidden, instantiate, reduce_call
+from eqlr_tools.checkpoints.pickled_values import Global, LazyBytes, Record, StateDict, UnknownElementsError
 from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import UnreadableError
@@ -39,66 +32,7 @@ _OBJECT_COST = 4
 LAZY_BYTES = 1 << 14
 """Byte strings from this size on are left in the file."""
 
-_FIRST_WINDOW = 1 << 9
-_WINDOW = 1 << 16
-"""Reads grow to 64 KiB. They start small, because a network pickle holds hundreds of pickles of some 300 bytes."""
-
 LOAD_FROM_BYTES = "torch.storage._load_from_bytes"
-
-
-@dataclass(frozen=True, eq=False)
-class LazyBytes:
-    """A byte string inside a pickle, not read yet."""
-
-    source: Source
-    offset: int
-    size: int
-
-    def read(self) -> bytes:
-        return self.source.read(self.offset, self.size)
-
-
-class StateDict(OrderedDict[Any, Any]):
-    """`collections.OrderedDict` with the attributes that torch hangs on it (`_metadata`)."""
-
-    attributes: dict[str, Any] | None = None
-
-
-@dataclass
-class _Cursor:
-    """Sequential reads through a window, so that a short read costs no system call."""
-
-    source: Source
-    position: int
-    _window: bytes = b""
-    _window_start: int = 0
-    _next_window: int = _FIRST_WINDOW
-
-    def take(self, count: int) -> bytes:
-        start = self.position - self._window_start
-        if start + count > len(self._window) or start < 0:
-            if self.position + count > self.source.size:
-                raise EOFError
-            length = min(max(count, self._next_window), self.source.size - self.position)
-            self._next_window = min(self._next_window * 4, _WINDOW)
-            self._window = self.source.read(self.position, length)
-            self._window_start = self.position
-            start = 0
-        self.position += count
-        return self._window[start : start + count]
-
-    def line(self) -> bytes:
-        """The bytes up to the next newline, which is consumed."""
-        start = self.position - self._window_start
-        end = self._window.find(b"\n", start) if start >= 0 else -1
-        if end < 0:
-            self._window_start = self.position
-            self._window = self.source.read(self.position, min(_WINDOW, self.source.size - self.position))
-            start, end = 0, self._window.find(b"\n")
-            if end < 0:
-                raise ValueError("a line without end")
-        self.position += end - start + 1
-        return self._window[start:end]
 
 
 @dataclass
@@ -123,7 +57,7 @@ class Unpickler:
 
         Raises ForbiddenGlobalError for a call outside the allow-list, UnreadableError for anything malformed.
         """
-        self._cursor = _Cursor(self.source, self.position)
+        self._cursor = Cursor(self.source, self.position)
         collecting = gc.isenabled()
         gc.disable()  # Nothing becomes garbage here, and looking for it makes millions of objects quadratic.
         try:

@@ -13,8 +13,7 @@ import math
 from typing import Any
 
 from eqlr_tools.checkpoints.dtypes import BY_TORCH
-from eqlr_tools.checkpoints.globals import Global, Record
-from eqlr_tools.checkpoints.pickles import LazyBytes, StateDict
+from eqlr_tools.checkpoints.pickled_values import Global, LazyBytes, Record, StateDict
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.trees import MAX_DEPTH
 from eqlr_tools.errors import UnreadableError

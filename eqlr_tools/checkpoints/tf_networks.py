@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from eqlr_tools.checkpoints.dtypes import BY_NAME
-from eqlr_tools.checkpoints.globals import Record
 from eqlr_tools.checkpoints.modules import ModuleTree, plain_attributes
+from eqlr_tools.checkpoints.pickled_values import Record
 from eqlr_tools.checkpoints.sources import MemorySource
 from eqlr_tools.checkpoints.tensors import Storage, Tensor
 from eqlr_tools.errors import UnreadableError

@@ -11,7 +11,7 @@ import json
 from typing import Any
 
 from eqlr_tools.checkpoints.dtypes import BY_TORCH
-from eqlr_tools.checkpoints.pickles import StateDict
+from eqlr_tools.checkpoints.pickled_values import StateDict
 from eqlr_tools.checkpoints.tensors import Storage, Tensor
 from eqlr_tools.checkpoints.torch_files import ZipReader, read_nested
 from eqlr_tools.errors import UnreadableError

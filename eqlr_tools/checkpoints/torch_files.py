@@ -13,9 +13,10 @@ from functools import cached_property
 from typing import Any, BinaryIO, cast
 
 from eqlr_tools.checkpoints.dtypes import DType
-from eqlr_tools.checkpoints.globals import TypedStorage, storage_dtype
 from eqlr_tools.checkpoints.inflating import SpooledMember, may_be_spooled
+from eqlr_tools.checkpoints.pickled_values import TypedStorage
 from eqlr_tools.checkpoints.pickles import Unpickler
+from eqlr_tools.checkpoints.rebuilding import storage_dtype
 from eqlr_tools.checkpoints.sources import MemorySource, SeekableSource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Storage
 from eqlr_tools.errors import UnreadableError

@@ -12,8 +12,9 @@ import tarfile
 from typing import Any, BinaryIO, cast
 
 from eqlr_tools.checkpoints.dtypes import DType
-from eqlr_tools.checkpoints.globals import TypedStorage, storage_dtype
+from eqlr_tools.checkpoints.pickled_values import TypedStorage
 from eqlr_tools.checkpoints.pickles import Unpickler
+from eqlr_tools.checkpoints.rebuilding import storage_dtype
 from eqlr_tools.checkpoints.sources import SeekableSource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Storage, Tensor
 from eqlr_tools.checkpoints.torch_files import storage_view

@@ -13,9 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 from eqlr_tools.checkpoints.dtypes import DType
-from eqlr_tools.checkpoints.globals import Global, Record
 from eqlr_tools.checkpoints.outputs import Output, leaves
-from eqlr_tools.checkpoints.pickles import LazyBytes, StateDict
+from eqlr_tools.checkpoints.pickled_values import Global, LazyBytes, Record, StateDict
 from eqlr_tools.checkpoints.provenance import PROVENANCE_MEMBER, is_torch_value, plain_record
 from eqlr_tools.checkpoints.streaming import Progress
 from eqlr_tools.checkpoints.tensors import Tensor, contiguous_strides

@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eqlr_tools.checkpoints.arrays import array_tensor, is_array
-from eqlr_tools.checkpoints.globals import Record
 from eqlr_tools.checkpoints.modules import ModuleTree, Work, flatten_module, is_module, is_script
 from eqlr_tools.checkpoints.pickled_optimizers import is_optimizer, optimizer_state
-from eqlr_tools.checkpoints.pickles import StateDict
+from eqlr_tools.checkpoints.pickled_values import Record, StateDict
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.tf_networks import flatten_tf_network, is_tf_network, named_networks
 from eqlr_tools.errors import UnreadableError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network, is_optimizer_state
-from eqlr_tools.checkpoints.globals import Record
+from eqlr_tools.checkpoints.pickled_values import Record
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.scaling import Shape
 

@@ -17,7 +17,7 @@ from typing import Any
 from eqlr_tools.checkpoints.arranging import joined, rows
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.outputs import Output, constant_tensor
-from eqlr_tools.checkpoints.pickles import StateDict
+from eqlr_tools.checkpoints.pickled_values import StateDict
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.errors import AmbiguousError, InexpressibleError, NothingMatchedError, UsageError

@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
-from eqlr_tools.checkpoints.globals import Record
 from eqlr_tools.checkpoints.outputs import Output, flat_name, flatten, leaves
-from eqlr_tools.checkpoints.pickles import StateDict
+from eqlr_tools.checkpoints.pickled_values import Record, StateDict
 from eqlr_tools.checkpoints.provenance import is_torch_value, plain_record
 from eqlr_tools.checkpoints.remote import is_remote
 from eqlr_tools.checkpoints.sharding import Shard, index_of, into_shards

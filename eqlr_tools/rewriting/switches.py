@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
-from eqlr_tools.checkpoints.globals import Record
+from eqlr_tools.checkpoints.pickled_values import Record
 from eqlr_tools.checkpoints.provenance import plain_record
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
