@@ -20,11 +20,9 @@ from eqlr_tools.checkpoints.outputs import Output, constant_tensor
 from eqlr_tools.checkpoints.pickled_values import StateDict
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
-from eqlr_tools.errors import AmbiguousError, InexpressibleError, NothingMatchedError, UsageError
 from eqlr_tools.families.family import Family, Overrides
 from eqlr_tools.families.naming import Naming, Slot
-from eqlr_tools.families.plain import PLAIN
-from eqlr_tools.families.registry import FAMILIES, Recognition, family_named
+from eqlr_tools.families.registry import Recognition
 from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.rewriting.canonical import (
     CONSTANT_BIAS,
@@ -37,6 +35,7 @@ from eqlr_tools.rewriting.canonical import (
 )
 from eqlr_tools.rewriting.carry_optimizer import Carried, OptimizerStates, carry_optimizers, is_parameter
 from eqlr_tools.rewriting.defaults import default_parameter, stored_default
+from eqlr_tools.rewriting.destinations import Target, networks_for, places_for, refuse_doubt, target_family
 from eqlr_tools.rewriting.edits import Dropped, Edit
 from eqlr_tools.rewriting.forms import form_values
 from eqlr_tools.rewriting.limits import refuse_inexpressible
@@ -50,15 +49,6 @@ DEFAULT_MULTIPLIER = 0.01
 
 _HALF_ULP = 2.0**-24
 """A factor nearer to 1 than this (half a unit in the last place of float32) is a rounding of the constant itself."""
-
-
-@dataclass(frozen=True)
-class _Target:
-    """Where a network goes: the target's names for it, the path of its dict, and the prefix of its keys there."""
-
-    naming: Naming
-    path: TreePath
-    prefix: str
 
 
 def plan_convert(
@@ -78,11 +68,11 @@ def plan_convert(
     is_flat(target)
     recognitions = recognise_all(source, selection)
     refuse_undecided(source, recognitions)
-    _refuse_doubt(source, recognitions)
+    refuse_doubt(source, recognitions)
     seen = {recognition.network.name: canonical_networks(recognition) for recognition in recognitions}
-    family = _target_family(source, to, recognitions, seen)
-    networks, others = _in_architecture(source, recognitions, seen, family)
-    targets = _targets(source, networks, family)
+    family = target_family(source, to, recognitions, seen)
+    networks, others = networks_for(source, recognitions, seen, family)
+    targets = places_for(source, networks, family)
     tree: dict[str, Any] = {}
     origin: dict[int, Edit] = {}
     notes: list[str] = []
@@ -129,129 +119,6 @@ def plan_convert(
     )
 
 
-def _refuse_doubt(source: Checkpoint, recognitions: list[Recognition]) -> None:
-    for recognition in recognitions:
-        if recognition.doubt and recognition.layout:
-            raise AmbiguousError(
-                f"{source.path}: network {recognition.network.name} has the {recognition.note}",
-                hint=f"--family {recognition.layout.id} takes it as equalized, --network NAME leaves it out",
-            )
-
-
-def _in_architecture(
-    source: Checkpoint, recognitions: list[Recognition], seen: Mapping[str, list[CanonicalNetwork]], family: Family
-) -> tuple[list[CanonicalNetwork], list[Recognition]]:
-    """The networks that can be converted, as the target sees them, and those of no known architecture."""
-    architectures = {naming.architecture for naming in family.namings}
-    networks, others = [], []
-    for recognition in recognitions:
-        views = seen[recognition.network.name]
-        view = next((view for view in views if view.naming.architecture in architectures), None)
-        if view:
-            networks.append(view)
-        elif views:
-            own = views[0].naming
-            raise InexpressibleError(
-                f"{source.path}: network {recognition.network.name} cannot be written as {family.id}, "
-                f"which has no {own.architecture} {own.role}",
-                hint="--network NAME picks the networks to convert",
-            )
-        elif recognition.layout and recognition.layout.namings:
-            raise _not_whole(source, recognition, recognition.layout)
-        else:
-            others.append(recognition)
-    already = [network.recognition.network.name for network in networks if network.family.id == family.id]
-    if already:
-        raise UsageError(f"network {already[0]} is {family.id} already", hint="eqlr bake or eqlr equalize change it")
-    return networks, others
-
-
-def _not_whole(source: Checkpoint, recognition: Recognition, layout: Family) -> InexpressibleError:
-    """Say what keeps a network of a known family from being one that can be converted."""
-    shapes = {name: tensor.shape for name, tensor in recognition.network.tensors.items()}
-    missing = min(filter(None, (naming.missing(shapes) for naming in layout.namings)), key=len, default=[])
-    return InexpressibleError(
-        f"{source.path}: network {recognition.network.name} has the layout of {layout.id}, but is a variant of it "
-        f"that eqlr has no canonical names for: {missing[0] if missing else 'a tensor'} is missing",
-        hint="--network NAME picks the networks to convert; eqlr bake works without canonical names",
-    )
-
-
-def _target_family(
-    source: Checkpoint, to: str, recognitions: list[Recognition], seen: Mapping[str, list[CanonicalNetwork]]
-) -> Family:
-    """The family that is meant, plain being the canonical names of the source's architecture."""
-    if to != PLAIN:
-        family_named(to)
-    views = [view for found in seen.values() for view in found]
-    if not views:
-        whole = [r for r in recognitions if r.layout and r.layout.namings]
-        if whole and whole[0].layout:
-            raise _not_whole(source, whole[0], whole[0].layout)
-        raise _nothing(source, recognitions)
-    family = family_named(f"{views[0].naming.architecture}-{PLAIN}" if to == PLAIN else to)
-    architectures = {view.naming.architecture for view in views}
-    if not any(naming.architecture in architectures for naming in family.namings):
-        possible = [f.id for f in FAMILIES if any(n.architecture in architectures for n in f.namings)]
-        it_is = f"it is {family.architecture}" if family.namings else "eqlr has no canonical names for it"
-        raise InexpressibleError(
-            f"{source.path}: {family.id} cannot express {views[0].naming.architecture}: {it_is}",
-            hint=f"families of that architecture: {', '.join(possible)}",
-        )
-    return family
-
-
-def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatchedError:
-    known = ", ".join(sorted(family.id for family in FAMILIES if family.namings))
-    said = "; ".join(f"network {r.network.name}: {r.note or r.family}" for r in recognitions)
-    return NothingMatchedError(
-        f"{source.path}: no network that can be converted: {said}",
-        hint=f"whole networks of these families can be: {known}",
-    )
-
-
-def _targets(source: Checkpoint, networks: list[CanonicalNetwork], family: Family) -> dict[str, _Target]:
-    """A place in the target for every network.
-
-    The only generator of a file counts as the average one, unless the file is one of a training, with optimizers.
-    """
-    generators = [network for network in networks if network.naming.role == "generator"]
-    found: dict[str, _Target] = {}
-    for network in networks:
-        name = network.recognition.network.name
-        naming = next((n for n in family.namings if n.same_kind(network.naming)), None)
-        if naming is None or naming.reads_only:
-            reason = naming.reads_only if naming else _difference(network.naming, family)
-            raise InexpressibleError(
-                f"{source.path}: network {name} cannot be written as {family.id}: {reason}",
-                hint="--network NAME picks the networks to convert",
-            )
-        average = naming.ema_place and (network.is_average or (len(generators) == 1 and not source.optimizers))
-        place = naming.ema_place if average else naming.place
-        prefix = place[-1] if place[-1].endswith(".") else ""
-        where = _Target(naming, place[:-1] if prefix else place, prefix)
-        if where in found.values():
-            raise UsageError(
-                f"{source.path}: two networks would become {'.'.join(place)} of {family.id}: {name} is the second",
-                hint="--network NAME picks the one to convert",
-            )
-        found[name] = where
-    return found
-
-
-def _difference(naming: Naming, family: Family) -> str:
-    """Why no naming of the family is for networks like this one."""
-    kind = (naming.architecture, naming.role)
-    near = next((n for n in family.namings if (n.architecture, n.role) == kind), None)
-    if near is None:
-        return f"eqlr has no names for its {kind[0]} {kind[1]}"
-    if naming.structure != near.structure:
-        return f"its structure is {naming.structure or 'the usual one'}, and not {near.structure or 'the usual one'}"
-    differing = [key for key in {**naming.form, **near.form} if naming.form.get(key) != near.form.get(key)]
-    said = ", ".join(f"{key.replace('_', ' ')} {naming.form.get(key, 'as usual')}" for key in differing)
-    return f"its code computes otherwise what no tensor says ({said})"
-
-
 def _fitted(network: CanonicalNetwork, naming: Naming, notes: list[str]) -> CanonicalNetwork:
     """The network as the target can hold it, where that needs more than names: a bias that it has no place for."""
     bias = network.parts.get(CONSTANT_BIAS)
@@ -265,7 +132,7 @@ def _write(
     tree: dict[str, Any],
     origin: dict[int, Edit],
     network: CanonicalNetwork,
-    where: _Target,
+    where: Target,
     family: Family,
     overrides: Overrides,
     notes: list[str],
@@ -316,7 +183,7 @@ def _write(
     return carried
 
 
-def _in_order_of_registration(state: dict[str, Any], where: _Target, slots: list[Slot]) -> None:
+def _in_order_of_registration(state: dict[str, Any], where: Target, slots: list[Slot]) -> None:
     """Parameters as the target's code would list them, then buffers: optimizers number parameters by that order."""
     order = where.naming.order
     if order is None:

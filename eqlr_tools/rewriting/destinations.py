@@ -1,0 +1,148 @@
+"""Where each network of a checkpoint goes when it is converted: its view, the target's names for it, and its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from eqlr_tools.checkpoints.checkpoint import Checkpoint
+from eqlr_tools.checkpoints.trees import Path as TreePath
+from eqlr_tools.errors import AmbiguousError, InexpressibleError, NothingMatchedError, UsageError
+from eqlr_tools.families.family import Family
+from eqlr_tools.families.naming import Naming
+from eqlr_tools.families.plain import PLAIN
+from eqlr_tools.families.registry import FAMILIES, Recognition, family_named
+from eqlr_tools.rewriting.canonical import CanonicalNetwork
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a network goes: the target's names for it, the path of its dict, and the prefix of its keys there."""
+
+    naming: Naming
+    path: TreePath
+    prefix: str
+
+
+def refuse_doubt(source: Checkpoint, recognitions: list[Recognition]) -> None:
+    """Raise AmbiguousError for a network of a known layout whose weights look plain."""
+    for recognition in recognitions:
+        if recognition.doubt and recognition.layout:
+            raise AmbiguousError(
+                f"{source.path}: network {recognition.network.name} has the {recognition.note}",
+                hint=f"--family {recognition.layout.id} takes it as equalized, --network NAME leaves it out",
+            )
+
+
+def networks_for(
+    source: Checkpoint, recognitions: list[Recognition], seen: Mapping[str, list[CanonicalNetwork]], family: Family
+) -> tuple[list[CanonicalNetwork], list[Recognition]]:
+    """The networks that can be converted, as the target sees them, and those of no known architecture."""
+    architectures = {naming.architecture for naming in family.namings}
+    networks, others = [], []
+    for recognition in recognitions:
+        views = seen[recognition.network.name]
+        view = next((view for view in views if view.naming.architecture in architectures), None)
+        if view:
+            networks.append(view)
+        elif views:
+            own = views[0].naming
+            raise InexpressibleError(
+                f"{source.path}: network {recognition.network.name} cannot be written as {family.id}, "
+                f"which has no {own.architecture} {own.role}",
+                hint="--network NAME picks the networks to convert",
+            )
+        elif recognition.layout and recognition.layout.namings:
+            raise _not_whole(source, recognition, recognition.layout)
+        else:
+            others.append(recognition)
+    already = [network.recognition.network.name for network in networks if network.family.id == family.id]
+    if already:
+        raise UsageError(f"network {already[0]} is {family.id} already", hint="eqlr bake or eqlr equalize change it")
+    return networks, others
+
+
+def _not_whole(source: Checkpoint, recognition: Recognition, layout: Family) -> InexpressibleError:
+    """Say what keeps a network of a known family from being one that can be converted."""
+    shapes = {name: tensor.shape for name, tensor in recognition.network.tensors.items()}
+    missing = min(filter(None, (naming.missing(shapes) for naming in layout.namings)), key=len, default=[])
+    return InexpressibleError(
+        f"{source.path}: network {recognition.network.name} has the layout of {layout.id}, but is a variant of it "
+        f"that eqlr has no canonical names for: {missing[0] if missing else 'a tensor'} is missing",
+        hint="--network NAME picks the networks to convert; eqlr bake works without canonical names",
+    )
+
+
+def target_family(
+    source: Checkpoint, to: str, recognitions: list[Recognition], seen: Mapping[str, list[CanonicalNetwork]]
+) -> Family:
+    """The family that is meant, plain being the canonical names of the source's architecture."""
+    if to != PLAIN:
+        family_named(to)
+    views = [view for found in seen.values() for view in found]
+    if not views:
+        whole = [r for r in recognitions if r.layout and r.layout.namings]
+        if whole and whole[0].layout:
+            raise _not_whole(source, whole[0], whole[0].layout)
+        raise _nothing(source, recognitions)
+    family = family_named(f"{views[0].naming.architecture}-{PLAIN}" if to == PLAIN else to)
+    architectures = {view.naming.architecture for view in views}
+    if not any(naming.architecture in architectures for naming in family.namings):
+        possible = [f.id for f in FAMILIES if any(n.architecture in architectures for n in f.namings)]
+        it_is = f"it is {family.architecture}" if family.namings else "eqlr has no canonical names for it"
+        raise InexpressibleError(
+            f"{source.path}: {family.id} cannot express {views[0].naming.architecture}: {it_is}",
+            hint=f"families of that architecture: {', '.join(possible)}",
+        )
+    return family
+
+
+def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatchedError:
+    known = ", ".join(sorted(family.id for family in FAMILIES if family.namings))
+    said = "; ".join(f"network {r.network.name}: {r.note or r.family}" for r in recognitions)
+    return NothingMatchedError(
+        f"{source.path}: no network that can be converted: {said}",
+        hint=f"whole networks of these families can be: {known}",
+    )
+
+
+def places_for(source: Checkpoint, networks: list[CanonicalNetwork], family: Family) -> dict[str, Target]:
+    """A place in the target for every network.
+
+    The only generator of a file counts as the average one, unless the file is one of a training, with optimizers.
+    """
+    generators = [network for network in networks if network.naming.role == "generator"]
+    found: dict[str, Target] = {}
+    for network in networks:
+        name = network.recognition.network.name
+        naming = next((n for n in family.namings if n.same_kind(network.naming)), None)
+        if naming is None or naming.reads_only:
+            reason = naming.reads_only if naming else _difference(network.naming, family)
+            raise InexpressibleError(
+                f"{source.path}: network {name} cannot be written as {family.id}: {reason}",
+                hint="--network NAME picks the networks to convert",
+            )
+        average = naming.ema_place and (network.is_average or (len(generators) == 1 and not source.optimizers))
+        place = naming.ema_place if average else naming.place
+        prefix = place[-1] if place[-1].endswith(".") else ""
+        where = Target(naming, place[:-1] if prefix else place, prefix)
+        if where in found.values():
+            raise UsageError(
+                f"{source.path}: two networks would become {'.'.join(place)} of {family.id}: {name} is the second",
+                hint="--network NAME picks the one to convert",
+            )
+        found[name] = where
+    return found
+
+
+def _difference(naming: Naming, family: Family) -> str:
+    """Why no naming of the family is for networks like this one."""
+    kind = (naming.architecture, naming.role)
+    near = next((n for n in family.namings if (n.architecture, n.role) == kind), None)
+    if near is None:
+        return f"eqlr has no names for its {kind[0]} {kind[1]}"
+    if naming.structure != near.structure:
+        return f"its structure is {naming.structure or 'the usual one'}, and not {near.structure or 'the usual one'}"
+    differing = [key for key in {**naming.form, **near.form} if naming.form.get(key) != near.form.get(key)]
+    said = ", ".join(f"{key.replace('_', ' ')} {naming.form.get(key, 'as usual')}" for key in differing)
+    return f"its code computes otherwise what no tensor says ({said})"
