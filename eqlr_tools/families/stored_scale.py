@@ -19,6 +19,8 @@ from eqlr_tools.scaling import SQRT2, dense_fan_in, transposed_fan_in
 
 _GAINS = (1.0, SQRT2, SQRT2 / 4)
 _MULTIPLIERS = (1.0, 0.1, 0.01)
+_ROUNDED = 2.0**-8
+"""What bfloat16 leaves of a constant, twice over."""
 
 
 def _is_he_constant(scale: float, shape: tuple[int, ...]) -> bool:
@@ -26,7 +28,7 @@ def _is_he_constant(scale: float, shape: tuple[int, ...]) -> bool:
         return False
     fans = {dense_fan_in(shape), transposed_fan_in(shape)}
     wanted = (gain * lr / math.sqrt(fan) for gain in _GAINS for lr in _MULTIPLIERS for fan in fans if fan)
-    return any(math.isclose(scale, constant, rel_tol=1e-3) for constant in wanted)
+    return any(math.isclose(scale, constant, rel_tol=_ROUNDED) for constant in wanted)
 
 
 def _pairs(view: View, prefix: str) -> list[tuple[str, str]]:
