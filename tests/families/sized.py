@@ -1,4 +1,4 @@
-"""Whole networks of any size: the widths of each resolution, depth, labels and variants of the architecture as arguments.
+"""Whole networks of any size: widths of each resolution, depth, labels and variants of the architecture as arguments.
 
 The constants are again computed from channels and kernel sizes alone (see `builders.py`).
 """
