@@ -292,20 +292,23 @@ def _literal(pattern: str) -> str:
 
 
 def _readable(pattern: str) -> str:
-    """A pattern as a person would write it: N for numbers, * for anything, without endings that may be absent."""
+    """A pattern as a person would write it: N for numbers, * for anything, without parts that may be absent."""
     text = re.sub(r"\?P<\w+>|\?:", "", pattern)
     for regex, plain in (
         ("[./]", "."),
+        (r"[\dx]+", "N"),
         (r"\d+", "N"),
+        (r"\d", "N"),
         (r"\w+", "*"),
         (r"\w*", "*"),
         (r"\.", "."),
         (".+", "*"),
         (".*", "*"),
+        ("[wW]", "w"),
     ):
         text = text.replace(regex, plain)
-    text = text.replace("[./]", "/").replace("[wW]", "w")
-    return re.sub(r"\([^()]*\|\)", "", text)
+    text = re.sub(r"\([^()]*\)\?|\([^()]*\|\)|\w\?", "", text)
+    return re.sub(r"\(([^()|]*)\)", r"\1", text)
 
 
 def _applies(rule: Rule, match: re.Match[str], prefix: str, shapes: Mapping[str, Shape]) -> bool:
