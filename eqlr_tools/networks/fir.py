@@ -19,8 +19,12 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BLOCK = 64
+_BLOCK = 16
 """Rows of a banded matrix that are multiplied at once: few enough that most columns of a long axis are left out."""
+
+_PRODUCT = 1 << 17
+"""Multiplications in one product of matrices: larger ones BLAS divides among threads, which costs more than it gains
+while every thread works on channels of its own."""
 
 _NEGLIGIBLE = 1e-14
 """A singular value this much smaller than the largest one is rounding."""
@@ -58,7 +62,8 @@ def along_height(matrix: NDArray, x: NDArray) -> NDArray:
     """The matrix applied to the last axis but one."""
     out = np.empty((*x.shape[:-2], len(matrix), x.shape[-1]), dtype=x.dtype)
     for rows, columns, block in _blocks(matrix.astype(x.dtype)):
-        out[..., rows, :] = block @ x[..., columns, :]
+        for part in _parts(x.shape[-1], block.size):
+            np.matmul(block, x[..., columns, part], out=out[..., rows, part])
     return out
 
 
@@ -66,8 +71,15 @@ def along_width(matrix: NDArray, x: NDArray) -> NDArray:
     """The matrix applied to the last axis."""
     out = np.empty((*x.shape[:-1], len(matrix)), dtype=x.dtype)
     for rows, columns, block in _blocks(matrix.astype(x.dtype)):
-        out[..., rows] = x[..., columns] @ block.T
+        for part in _parts(x.shape[-2], block.size):
+            np.matmul(x[..., part, columns], block.T, out=out[..., part, rows])
     return out
+
+
+def _parts(length: int, each: int) -> Iterator[slice]:
+    """An axis in parts whose products are of the size that one thread works off, if every index costs `each`."""
+    step = max(_PRODUCT // max(each, 1), 1)
+    return (slice(start, start + step) for start in range(0, length, step))
 
 
 def _blocks(matrix: NDArray) -> Iterator[tuple[slice, slice, NDArray]]:
@@ -76,4 +88,4 @@ def _blocks(matrix: NDArray) -> Iterator[tuple[slice, slice, NDArray]]:
         rows = slice(start, start + _BLOCK)
         used = np.flatnonzero(matrix[rows].any(axis=0))
         columns = slice(int(used[0]), int(used[-1]) + 1) if used.size else slice(0, 0)
-        yield rows, columns, matrix[rows, columns]
+        yield rows, columns, np.ascontiguousarray(matrix[rows, columns])

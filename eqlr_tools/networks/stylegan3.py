@@ -47,6 +47,7 @@ from eqlr_tools.errors import UsageError
 from eqlr_tools.networks.arrays import SLOPE, correlate, leaky_relu
 from eqlr_tools.networks.fir import along_height, along_width, downsampling, separated, upsampling
 from eqlr_tools.networks.stylegan2 import DEMODULATION_EPS, latents
+from eqlr_tools.networks.threads import for_each, slices
 from eqlr_tools.scaling import SQRT2, Shape
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ OUTPUT_SCALE = 0.25
 MAX_SIZE = 4096 + 64
 """Pixels: nobody has trained half as many. A name that says more would only exhaust memory."""
 
-_CACHED_BYTES = 1 << 22
+_CACHED_BYTES = 1 << 20
 """Of upsampled activation that are computed at a time."""
 
 OVERSAMPLING = 2
@@ -256,17 +257,29 @@ def _layer(p: Parameters, layer: Layer, x: NDArray, w: NDArray, clamp: float | N
         (downsampling(len(up), rows, layer.down), downsampling(len(up), columns, layer.down))
         for rows, columns in separated(p.get(f"{layer.name}.down_filter", np.ones(1)))
     ]
-    step = max(_CACHED_BYTES // (len(up) ** 2 * x.itemsize), 1)
-    groups = [x[start : start + step] for start in range(0, len(x), step)]
-    return np.concatenate([_filtered(group, up, pairs, clamp) for group in groups])
+    out = np.empty((len(x), len(pairs[0][0]), len(pairs[0][1])), dtype=x.dtype)
+
+    def work(channels: slice) -> None:
+        out[channels] = _filtered(x[channels], up, pairs, clamp)
+
+    for_each(work, slices(len(x), _CACHED_BYTES // (len(up) * x.shape[1] * x.itemsize)))
+    return out
 
 
 def _filtered(x: NDArray, up: NDArray, pairs: Sequence[tuple[NDArray, NDArray]], clamp: float | None) -> NDArray:
-    x = along_width(up * SQRT2, along_height(up, x))
-    np.maximum(x, SLOPE * x, out=x)
-    x = _limited(x, clamp)
-    total: NDArray = sum(along_width(columns, along_height(rows, x)) for rows, columns in pairs)  # type: ignore[assignment]
-    return total
+    """Columns are filtered first and last. Between, some rows at a time, so that nothing large is written down."""
+    tall = along_height(up, x).reshape(-1, x.shape[2])
+    narrow = [np.empty((len(tall), len(columns)), dtype=x.dtype) for _, columns in pairs]
+    for rows in slices(len(tall), _CACHED_BYTES // (len(up) * x.itemsize)):
+        seen = along_width(up * SQRT2, tall[rows])
+        np.maximum(seen, SLOPE * seen, out=seen)
+        if clamp is not None:
+            np.clip(seen, -clamp, clamp, out=seen)
+        for (_, columns), part in zip(pairs, narrow, strict=True):
+            part[rows] = along_width(columns, seen)
+    return sum(
+        along_height(rows, part.reshape(len(x), len(up), -1)) for (rows, _), part in zip(pairs, narrow, strict=True)
+    )  # type: ignore[return-value]
 
 
 def _convolved(p: Parameters, layer: str, x: NDArray, w: NDArray, *, demodulate: bool = True) -> NDArray:
