@@ -123,27 +123,46 @@ def compare(
             say(f"checking {trial.part}: {kind} latents, batch {_batch(feed)}, against float64")
             outputs = dict(zip([*names, *drawn], runner.run([*names, *drawn], feed), strict=True))
             if not expected or trial.network.mixes_samples or drawn:
-                wide = {name: value.astype(np.float64) for name, value in feed.items()}
-                seen = {name: outputs[name].astype(np.float64) for name in drawn}
-                expected = trial.network.computed(trial.part, {**wide, **seen}, trial.options)
+                known = feed | {name: outputs[name] for name in drawn}
+                wide = {name: value.astype(np.float64) for name, value in known.items()}
+                expected = _computed(trial, trial.network, wide, say)
             for name in names:
                 pairs[name].append((outputs[name], expected[name][: _batch(feed)]))
         found = [agreement(trial.part, name, kind, pairs[name]) for name in names]
         if any(each.snr_db < required_snr(each, least_db) for each in found) and not drawn:
             say(f"checking {trial.part}: what float32 can reach for {kind} latents")
-            found = _with_attainable(found, trial, inputs, {name: pairs[name][0][1] for name in names})
+            found = _with_attainable(found, trial, inputs, {name: pairs[name][0][1] for name in names}, say)
         agreements += found
     return agreements
 
 
+def _computed(
+    trial: Trial, network: OnnxNetwork, inputs: Mapping[str, NDArray], say: Callable[[str], None]
+) -> dict[str, NDArray]:
+    """The reference's outputs, a sample at a time where samples are apart: a large one takes gigabytes."""
+    batch = _batch(inputs)
+    if network.mixes_samples or batch == 1:
+        return network.computed(trial.part, inputs, trial.options)
+    single = []
+    for place in range(batch):
+        say(f"checking {trial.part}: computing sample {place + 1} of {batch}")
+        own = {name: value[place : place + 1] if len(value.shape) else value for name, value in inputs.items()}
+        single.append(network.computed(trial.part, own, trial.options))
+    return {name: np.concatenate([outputs[name] for outputs in single]) for name in single[0]}
+
+
 def _with_attainable(
-    found: list[Agreement], trial: Trial, inputs: Mapping[str, NDArray], expected: Mapping[str, NDArray]
+    found: list[Agreement],
+    trial: Trial,
+    inputs: Mapping[str, NDArray],
+    expected: Mapping[str, NDArray],
+    say: Callable[[str], None],
 ) -> list[Agreement]:
     """Add what the reference reaches when it computes in float32; not for half precision, whose errors are its own."""
     single = in_single_precision(trial.network) if trial.options.precision is Precision.fp32 else None
     if single is None:
         return found
-    outputs = single.computed(trial.part, inputs, trial.options)
+    outputs = _computed(trial, single, inputs, say)
     pairs = {name: [(outputs[name], wanted)] for name, wanted in expected.items()}
     reached = (agreement(each.part, each.output, each.latents, pairs[each.output]).snr_db for each in found)
     return [replace(each, attainable_db=snr) for each, snr in zip(found, reached, strict=True)]
