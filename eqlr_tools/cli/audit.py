@@ -62,6 +62,7 @@ def audit(
     family: options.Family = None,
     gain: options.Gain = None,
     lr_multiplier: options.LrMultiplier = None,
+    fan_in: options.FanInOption = None,
     include: options.Include = None,
     exclude: options.Exclude = None,
     sort: Sort = None,
@@ -94,7 +95,7 @@ def audit(
     from eqlr_tools.reports.rules import parse_rule
     from eqlr_tools.reports.sorting import parse_sort, sort_layers
 
-    chosen = options.selection(network, family, gain, lr_multiplier, None, include, exclude)
+    chosen = options.selection(network, family, gain, lr_multiplier, fan_in, include, exclude)
     rules = [parse_rule(text) for text in fail_on or ()]
     order = parse_sort(sort) if sort is not None else None
     earlier = read_baseline(baseline) if baseline else None

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from eqlr_tools.cli import options
 from eqlr_tools.cli.groups import Layers, Optimizers, Reading, Writing, selection_of, with_groups
 from eqlr_tools.errors import UsageError
 from eqlr_tools.reports.formats import Format
@@ -36,7 +35,6 @@ def bake(
             "loads with use_wscale=False and the like).",
         ),
     ] = None,
-    fan_in: options.FanInOption = None,
     *,
     reading: Reading,
     layers: Layers,
@@ -59,7 +57,7 @@ def bake(
     from eqlr_tools.rewriting.bake import plan_bake, plan_bake_to
     from eqlr_tools.rewriting.optimizer import OptimizerOptions
 
-    chosen = selection_of(reading, layers, fan_in)
+    chosen = selection_of(reading, layers)
     states = OptimizerOptions(optimizers.keep_trajectory, optimizers.drop_optimizer)
     checkpoint, place = open_checkpoint(source), locate(target)
     plan = (

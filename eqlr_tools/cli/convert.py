@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from eqlr_tools.cli import options
 from eqlr_tools.cli.groups import Reading, Writing, selection_of, with_groups
 
 
@@ -37,7 +36,6 @@ def convert(
             help="What may be lost, by the name that a refusal gives it: conv_clamp, noise, w_avg, ... Repeatable.",
         ),
     ] = None,
-    fan_in: options.FanInOption = None,
     *,
     reading: Reading,
     writing: Writing,
@@ -53,6 +51,6 @@ def convert(
     from eqlr_tools.cli.rewrite import carry_out
     from eqlr_tools.rewriting.convert import plan_convert
 
-    chosen = selection_of(reading, fan_in=fan_in)
+    chosen = selection_of(reading)
     plan = plan_convert(open_checkpoint(source), locate(target), chosen, to=to, accept=accept or ())
     carry_out(plan, chosen, writing)

@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from eqlr_tools.cli import options
 from eqlr_tools.cli.groups import Constants, Layers, Optimizers, Writing, selection_of, with_groups
 
 
@@ -28,7 +27,6 @@ def equalize(
     exact: Annotated[
         bool, typer.Option("--exact", help="Round constants to powers of two: baking gives back every bit.")
     ] = False,
-    fan_in: options.FanInOption = None,
     *,
     constants: Constants,
     layers: Layers,
@@ -46,7 +44,7 @@ def equalize(
     from eqlr_tools.rewriting.equalize import plan_equalize
     from eqlr_tools.rewriting.optimizer import OptimizerOptions
 
-    chosen = selection_of(constants, layers, fan_in)
+    chosen = selection_of(constants, layers)
     states = OptimizerOptions(optimizers.keep_trajectory, optimizers.drop_optimizer)
     plan = plan_equalize(open_checkpoint(source), locate(target), chosen, to=to, exact=exact, optimizers=states)
     carry_out(plan, chosen, writing)

@@ -26,6 +26,7 @@ class Constants(Group):
     network: options.Network = None
     gain: options.Gain = None
     lr_multiplier: options.LrMultiplier = None
+    fan_in: options.FanInOption = None
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,18 @@ class Writing(Showing):
     dry_run: options.DryRun = False
 
 
-def selection_of(constants: Constants, layers: Layers | None = None, fan_in: str | None = None) -> Selection:
+def selection_of(constants: Constants, layers: Layers | None = None) -> Selection:
     """What these options select. Raises UsageError for values that no constant can have."""
     layers = layers or Layers()
     family = constants.family if isinstance(constants, Reading) else None
     return options.selection(
-        constants.network, family, constants.gain, constants.lr_multiplier, fan_in, layers.include, layers.exclude
+        constants.network,
+        family,
+        constants.gain,
+        constants.lr_multiplier,
+        constants.fan_in,
+        layers.include,
+        layers.exclude,
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -35,8 +37,8 @@ FanInOption = Annotated[
     typer.Option(
         "--fan-in",
         metavar="RULE",
-        help="Fan-in: in*kernel (second axis), transposed (first axis times kernel), channels (first axis alone) "
-        "or a number.",
+        help="Fan-in of transposed convolutions: in*kernel (second axis), transposed (first axis times kernel), "
+        "channels (first axis alone); or a number, for every layer.",
     ),
 ]
 Include = Annotated[
@@ -90,6 +92,10 @@ def size_in_bytes(text: str | None) -> int | None:
     return size
 
 
+def _same_for_all(number: int, shape: Sequence[int]) -> int:
+    return number
+
+
 def fan_in_rule(text: str | None) -> FanIn | None:
     """The fan-in function that `--fan-in` names. Raises UsageError for anything else."""
     from eqlr_tools import scaling
@@ -105,7 +111,7 @@ def fan_in_rule(text: str | None) -> FanIn | None:
     if text in rules:
         return rules[text]
     if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS and int(text) > 0:
-        return lambda shape: int(text)
+        return partial(_same_for_all, int(text))
     raise UsageError(f"--fan-in {text!r} is no rule", hint=f"use {', '.join(rules)} or a positive number")
 
 
@@ -137,4 +143,8 @@ def _overrides(gain: float | None, lr_multiplier: float | None, fan_in: str | No
     for name, value in (("--gain", gain), ("--lr-multiplier", lr_multiplier)):
         if value is not None and not _ORDINARY[0] <= value <= _ORDINARY[1]:
             raise UsageError(f"{name} must be a positive number between 1e-9 and 1e9, not {value}")
-    return Overrides(gain, lr_multiplier, fan_in_rule(fan_in))
+    rule = fan_in_rule(fan_in)
+    of_transposed = fan_in is not None and not fan_in.isdigit()
+    return Overrides(
+        gain, lr_multiplier, fan_in=None if of_transposed else rule, transposed_fan_in=rule if of_transposed else None
+    )

@@ -29,7 +29,7 @@ def verify(
     """Compare the effective weights of two checkpoints, in units in the last place.
 
     Either may be equalized, baked or plain. Exit code 1 if a tensor differs by more than --max-ulp, or is missing.
-    --family, --gain and --lr-multiplier speak of A.
+    --family, --gain, --lr-multiplier and --fan-in speak of A.
     """
     from eqlr_tools.checkpoints.opening import open_checkpoint
     from eqlr_tools.cli.sink import check_output, emit, progress

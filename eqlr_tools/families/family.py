@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, Protocol
 
+from eqlr_tools.families.kinds import kind_beside
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.multipliers import USUAL_MULTIPLIER, Multiplier, MultiplierRule
 from eqlr_tools.families.naming import Naming
@@ -119,18 +120,23 @@ class Verdict:
 class Question:
     """What the file does not say, the possible answers, and the option that gives one.
 
-    `settled_by` are the options after which nothing is left to ask: `family`, `gain`.
+    `settled_by` are the options of which one leaves nothing to ask, or all if it `needs_all`: `family`, `gain`,
+    `fan_in`.
     """
 
     text: str
     candidates: tuple[str, ...]
     answer: str
     settled_by: tuple[str, ...] = ("family",)
+    needs_all: bool = False
 
 
 @dataclass(frozen=True)
 class Overrides:
     """What the user says instead of the family: `--gain`, `--lr-multiplier`, `--fan-in`.
+
+    `transposed_fan_in` is a convention for transposed convolutions, where alone projects differ: of a network that
+    shows which ones these are it changes no other layer. `fan_in` is for every layer.
 
     `plain` says that the weights are effective ones, about to be equalized: their size tells nothing of a multiplier,
     so it is the one in `recorded` (by weight, from when the file was baked), else the usual one.
@@ -139,13 +145,24 @@ class Overrides:
     gain: float | None = None
     lr_multiplier: float | None = None
     fan_in: FanIn | None = None
+    transposed_fan_in: FanIn | None = None
     plain: bool = False
     recorded: Mapping[str, float] = field(default_factory=dict)
 
-    def multiplier_for(self, rule: Rule, view: View, names: list[str]) -> Multiplier:
-        """The user's multiplier applies where the family has one, since other layers train at the full rate."""
+    def fan_in_of(self, kind: str, shape: Shape, usual: FanIn, transposed_seen: bool) -> int:
+        """The fan-in of a layer for which the family has the rule `usual`."""
+        applies = kind.startswith("conv_transpose") or ("conv" in kind and not transposed_seen)
+        return (self.fan_in or (self.transposed_fan_in if applies else None) or usual)(shape)
+
+    def multiplier_for(self, rule: Rule, view: View, names: list[str], generic: bool = False) -> Multiplier:
+        """The user's multiplier applies where the family has one, since other layers train at the full rate.
+
+        A `generic` family does not know where that is: there the weights' size says so.
+        """
         if not callable(rule.lr_multiplier):
             return Multiplier(rule.lr_multiplier)
+        if generic and rule.lr_multiplier(view, names).value == 1.0:
+            return Multiplier(1.0)
         if self.lr_multiplier is not None:
             return Multiplier(self.lr_multiplier, "given")
         multiplier = rule.lr_multiplier(view, names)
@@ -220,10 +237,18 @@ class Family:
                 if match and _applies(rule, match, prefix, view.shapes):
                     matches.setdefault(index, []).append((name, match))
                     break
+        kinds = {
+            name: _kind(rules[index], name, match, prefix, view.shapes, look=self.generic)
+            for index, names in matches.items()
+            for name, match in names
+        }
         for index, names in matches.items():
             rule = rules[index]
-            multiplier = overrides.multiplier_for(rule, view, [name for name, _ in names])
-            found += [_layer(rule, name, match, prefix, view, multiplier, overrides) for name, match in names]
+            for group in _alike(names) if self.generic else [names]:
+                multiplier = overrides.multiplier_for(rule, view, [name for name, _ in group], self.generic)
+                found += [
+                    _layer(rule, name, match, prefix, view, multiplier, overrides, kinds) for name, match in group
+                ]
         order = {name: place for place, name in enumerate(view.shapes)}
         return sorted(found, key=lambda layer: order[layer.weight])
 
@@ -324,6 +349,23 @@ def _groups(match: re.Match[str]) -> dict[str, str]:
     return {"layer": match.string[: max(cut, 0)], **{k: v or "" for k, v in match.groupdict().items()}}
 
 
+def _alike(names: list[tuple[str, re.Match[str]]]) -> list[list[tuple[str, re.Match[str]]]]:
+    """Groups of weights whose names differ in numbers only: the layers of one stack, which train alike."""
+    groups: dict[str, list[tuple[str, re.Match[str]]]] = {}
+    for name, match in names:
+        groups.setdefault(re.sub(r"\d+", "", name), []).append((name, match))
+    return list(groups.values())
+
+
+def _kind(rule: Rule, name: str, match: re.Match[str], prefix: str, shapes: Mapping[str, Shape], *, look: bool) -> str:
+    """The kind of layer that the rule says; to `look` at a convolution tells whether it is a transposed one."""
+    if not look or not rule.kind.startswith("conv"):
+        return rule.kind
+    groups = _groups(match)
+    path, bias = prefix + groups["layer"], prefix + (rule.bias or "").format(**groups)
+    return kind_beside(path, tuple(shapes[name]), shapes, bias)
+
+
 def _layer(
     rule: Rule,
     name: str,
@@ -332,6 +374,7 @@ def _layer(
     view: View,
     multiplier: Multiplier,
     overrides: Overrides,
+    kinds: Mapping[str, str],
 ) -> Layer:
     shape, groups = tuple(view.shapes[name]), _groups(match)
 
@@ -341,7 +384,7 @@ def _layer(
     bias = named(rule.bias) if named(rule.bias) in view.shapes else None
     layer = Layer(
         name=prefix + groups["layer"],
-        kind=rule.kind,
+        kind=kinds[name],
         weight=name,
         shape=shape,
         bias=bias,
@@ -353,7 +396,8 @@ def _layer(
     if rule.self_normalised:
         return layer
     gain = rule.gain if overrides.gain is None else overrides.gain
-    fan_in = (overrides.fan_in or rule.fan_in)(shape)
+    transposed_seen = any(kind.startswith("conv_transpose") for kind in kinds.values())
+    fan_in = overrides.fan_in_of(kinds[name], shape, rule.fan_in, transposed_seen)
     if rule.stated and overrides == Overrides():
         stated = layer.with_stated(rule.stated, view.attribute, gain, fan_in)
         if stated is not None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import ChainMap
 from collections.abc import Mapping
+from typing import cast
 
 from eqlr_tools.scaling import Shape
 
@@ -31,6 +33,12 @@ def kind_of(path: str, shape: tuple[int, ...], shapes: Mapping[str, Shape]) -> s
         return "tensor"
     kind = _CONVOLUTIONS[len(shape)]
     return kind.replace("conv", "conv_transpose") if is_transposed(path, shape, shapes) else kind
+
+
+def kind_beside(path: str, shape: tuple[int, ...], shapes: Mapping[str, Shape], bias: str) -> str:
+    """The kind of a layer whose bias is not inside it, but the tensor `bias`."""
+    inside = {sibling(path, "bias"): shapes[bias]} if bias in shapes else {}
+    return kind_of(path, shape, ChainMap(inside, cast(dict[str, Shape], shapes)))
 
 
 def sibling(path: str, last: str) -> str:

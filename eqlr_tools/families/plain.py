@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from eqlr_tools.families.family import Overrides, View
 from eqlr_tools.families.kinds import is_embedding_name, is_input, is_norm_name, kind_of, sibling
 from eqlr_tools.families.layer import Layer
-from eqlr_tools.scaling import dense_fan_in, he_constant, modulated_fan_in, transposed_fan_in
+from eqlr_tools.scaling import Shape, dense_fan_in, he_constant, modulated_fan_in, transposed_fan_in
 
 PLAIN = "plain"
 
@@ -48,6 +49,13 @@ def plain_layers(view: View, taken: set[str]) -> list[Layer]:
     return found
 
 
+def reparametrised(layers: Iterable[Layer]) -> str:
+    """What else than equalization computes weights at run time, of how many layers; empty if nothing does."""
+    said = {"pruned": "pruning", "weight_norm": "weight norm", "spectral_norm": "spectral norm"}
+    kinds = [said[layer.kind] for layer in layers if layer.scale is None]
+    return ", ".join(f"{kind} ({kinds.count(kind)})" for kind in dict.fromkeys(kinds))
+
+
 def equalizable_layers(
     view: View, overrides: Overrides, wanted: Callable[[str], bool | None]
 ) -> tuple[list[Layer], list[tuple[str, str]]]:
@@ -56,14 +64,16 @@ def equalizable_layers(
     `wanted` answers True or False for names that the user included or excluded, None where evidence decides.
     """
     layers, skipped = [], []
-    for layer in plain_layers(view, set()):
+    found = plain_layers(view, set())
+    transposed_seen = any(layer.kind.startswith("conv_transpose") for layer in found)
+    for layer in found:
         choice = wanted(layer.name)
         reason = "excluded" if choice is False else _why_not(layer, view, forced=choice is True)
         if reason:
             skipped.append((layer.weight, reason))
             continue
         gain, multiplier = overrides.gain or 1.0, overrides.lr_multiplier or 1.0
-        fan_in = overrides.fan_in(layer.shape) if overrides.fan_in else layer.fan_in
+        fan_in = overrides.fan_in_of(layer.kind, layer.shape, partial(_fan_in, layer.kind), transposed_seen)
         layers.append(
             replace(
                 layer,
@@ -115,8 +125,10 @@ def _is_operand(name: str, view: View) -> bool:
 
 def _is_buffer(name: str, view: View) -> bool:
     """Vectors and copies that spectral norm and blurs keep beside a weight."""
-    if name.endswith((".weight_u", ".weight_v", ".weight_flip", ".weight_mask", ".original0", "weight_g")):
+    if name.endswith((".weight_u", ".weight_flip", ".weight_mask", ".original0", "weight_g")):
         return True
+    if name.endswith(".weight_v"):  # Spectral norm's vector; weight norm keeps its directions under this name.
+        return name.removesuffix("v") + "g" not in view.shapes
     flipped = name + "_flip"
     return flipped in view.shapes
 
@@ -147,7 +159,7 @@ def _kind_of_other(name: str, shape: tuple[int, ...], view: View) -> str:
     return "linear" if len(shape) == 2 else "tensor"
 
 
-def _fan_in(kind: str, shape: tuple[int, ...]) -> int:
+def _fan_in(kind: str, shape: Shape) -> int:
     if kind.startswith("conv_transpose"):
         return transposed_fan_in(shape)
     return modulated_fan_in(shape) if kind == "modulated_conv2d" else dense_fan_in(shape)

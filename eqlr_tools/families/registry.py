@@ -15,7 +15,7 @@ from eqlr_tools.families.catalogue import FAMILIES, known_families
 from eqlr_tools.families.family import Family, Overrides, Question, Verdict
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.multipliers import Multiplier
-from eqlr_tools.families.plain import PLAIN, plain_layers
+from eqlr_tools.families.plain import PLAIN, plain_layers, reparametrised
 from eqlr_tools.families.views import NetworkView
 
 __all__ = ["FAMILIES", "UNDECIDED", "NetworkView", "Recognition", "family_named", "recognise"]
@@ -164,8 +164,12 @@ def _decide(
 
 
 def _settled(question: Question, family: str | None, overrides: Overrides) -> bool:
-    given = {"family": family is not None, "gain": overrides.gain is not None}
-    return any(given[name] for name in question.settled_by)
+    given = {
+        "family": family is not None,
+        "gain": overrides.gain is not None,
+        "fan_in": overrides.fan_in is not None or overrides.transposed_fan_in is not None,
+    }
+    return (all if question.needs_all else any)(given[name] for name in question.settled_by)
 
 
 def _with_plain(view: NetworkView, layers: list[Layer]) -> tuple[Layer, ...]:
@@ -184,6 +188,9 @@ def _plain(
     doubt: str = "",
 ) -> Recognition:
     layers = tuple(plain_layers(view, set()))
+    if layout is None and not note:
+        found = reparametrised(layers)
+        note = f"re-parametrised by {found}, which is no equalization" if found else ""
     return Recognition(network, PLAIN, layout, layers, verdicts, note, doubt)
 
 

@@ -1,56 +1,64 @@
 """Equalized layers that nobody's name is on: the mechanism shows, the gain does not. They ask before anything is done.
 
-    hook             `X.weight_orig` without spectral norm's `weight_u` or pruning's `weight_mask`
+    hook             `X.weight_orig` without spectral norm's `weight_u` or pruning's `weight_mask`; copies of it write
+                     `weight_origin`, or `weight_param` with `bias_param`
     parametrization  a lone `X.parametrizations.weight.original` (ot-vae-lightning: w = v * lr * gain / sqrt(fan_in),
                      its bias, `X.parametrizations.bias.original`, in fact applied as stored)
-    WSConv copies    `X.conv.weight` with the bias beside it, `X.bias`, stored near N(0, 1)
+    WSConv copies    a wrapped layer, `X.conv.weight` or `X.linear.weight`, with the bias beside it, `X.bias`, the
+                     weights stored near N(0, 1)
 
-For the first two, fan_in is shape[1] * prod(kernel). All three stand back where a family with a name matches.
+For the first two, fan_in is shape[1] * prod(kernel), of transposed convolutions too; the third have copies that count
+otherwise, so they ask. All three stand back where a family with a name matches. A multiplier is believed of those
+stacks of linear layers whose size shows one; that it is the bias's, too, only where the bias stands outside a `linear`.
 """
 
 import math
+import re
 import statistics
+from collections.abc import Iterator
+from typing import Any
 
 from eqlr_tools.families.family import Family, Question, Rule, Signature, View
-from eqlr_tools.families.mmgen import hooked
+from eqlr_tools.families.kinds import kind_beside
 from eqlr_tools.families.multipliers import inferred_multiplier
-from eqlr_tools.families.rules import conv, linear
-from eqlr_tools.scaling import SQRT2, dense_fan_in, second_axis_fan_in
+from eqlr_tools.scaling import SQRT2, Shape, second_axis_fan_in
 
 _EQUALIZED_RMS = 0.5
-_EQUALIZED_RATIO = 8.0
-"""Median rms, and median rms * sqrt(fan_in), above which a network's weights look equalized (measured: 2.0 and 22
-for a trained equalized network; at most 0.25 and 3.6 for ten plain ones)."""
+_EQUALIZED_RATIO = 3.8
+"""Median rms, and median rms * sqrt(fan_in), above which weights with their bias outside look equalized. Measured: 2.0
+and 22 for a trained equalized network; at most 0.25 and 3.6 for ten plain ones."""
+
+_LEAST_WRAPPED = 2
+
+_KINDS = {2: "linear", 3: "conv1d", 4: "conv2d", 5: "conv3d"}
+_PLAIN = "--family plain: no equalized layers, so that all are left as they are"
+_ANSWER = "--gain X (and --lr-multiplier X, if the size of its mapping network's weights misleads)"
 
 
 def _gain_question(what: str, likely: str) -> Question:
     return Question(
         f"{what}, but with which gain is in code that the file does not hold",
-        (f"--gain 1.4142135623730951: {likely}", "--gain 1: StyleGAN2's layers, and the RMS family"),
-        "--gain X (and --lr-multiplier X, if the mapping network has one)",
+        (f"--gain 1.4142135623730951: {likely}", "--gain 1: StyleGAN2's layers, and the RMS family", _PLAIN),
+        _ANSWER,
         ("gain",),
     )
 
 
-def _looks_plain(view: View, prefix: str) -> str:
-    """Why the split convolutions of a network are not believed to be equalized; empty if they may be."""
-    pairs = [
-        (name, shape)
-        for name, shape in view.shapes.items()
-        if name.startswith(prefix) and name.endswith(".conv.weight") and len(shape) == 4
-    ]
-    split = [
-        (name, shape)
-        for name, shape in pairs
-        if name.replace(".conv.weight", ".bias") in view.shapes and name.replace(".weight", ".bias") not in view.shapes
-    ]
-    if len(split) < 3:
-        return "too few convolutions have their bias beside them"
-    sizes = [view.rms(name) for name, _ in split]
-    ratios = [rms * math.sqrt(dense_fan_in(shape)) for rms, (_, shape) in zip(sizes, split, strict=True)]
-    if statistics.median(sizes) < _EQUALIZED_RMS or statistics.median(ratios) < _EQUALIZED_RATIO:
-        return "their weights have the size of plain ones"
-    return ""
+_STORED = r"weight_(?P<stored>orig|origin|param)"
+
+
+def _hooked(pattern: str, rank: int, bias: str, **changes: Any) -> Rule:
+    """A hooked weight; copies of the hook name the bias like the weight."""
+    return Rule(
+        rf"(?P<layer>{pattern})\.{_STORED}",
+        "modulated_conv2d" if rank == 5 else _KINDS[rank],
+        second_axis_fan_in,
+        SQRT2,
+        bias=bias,
+        baked_weight="{layer}.weight",
+        rank=(rank,),
+        **changes,
+    )
 
 
 HOOK = Family(
@@ -60,20 +68,35 @@ HOOK = Family(
     upstream="various",
     signatures=(
         Signature(
-            r".+\.weight_orig",
+            r".+\.weight_(?:orig|origin|param)",
             never=(r".*weight_u", r".*weight_v", r".*weight_mask", r".*weight_scale"),
             what="a hook keeps the stored weight under this name, and neither spectral norm nor pruning does",
         ),
     ),
-    rules=hooked(r".+", SQRT2),
+    rules=(
+        _hooked(
+            r"(?P<outer>.+)\.linear",
+            2,
+            "{outer}.bias",
+            lr_multiplier=inferred_multiplier,
+            bias_rule="lr_multiplier",
+            beside="{outer}.bias",
+        ),
+        *(
+            _hooked(r".+", rank, bias, beside=beside, baked_bias=baked, lr_multiplier=lr)
+            for rank, lr in ((2, inferred_multiplier), (3, 1.0), (4, 1.0), (5, 1.0))
+            for bias, beside, baked in (
+                ("{layer}.bias_param", "{layer}.bias_param", "{layer}.bias"),
+                ("{layer}.bias", None, None),
+            )
+        ),
+    ),
     generic=True,
     keys_are_proof=True,
     question=lambda view, prefix: _gain_question(
         "a hook rescales its weights at run time", "rosinality's hook, mmgeneration's PGGAN and StyleGAN"
     ),
 )
-
-_KINDS = {2: "linear", 3: "conv1d", 4: "conv2d", 5: "conv3d"}
 
 PARAMETRIZATION = Family(
     id="equalized-parametrization",
@@ -103,23 +126,85 @@ PARAMETRIZATION = Family(
     generic=True,
     keys_are_proof=True,
     question=lambda view, prefix: _gain_question(
-        "a parametrization computes its weights at run time, perhaps by equalized learning rate", "ProGAN's gain"
+        "a parametrization computes its weights at run time, perhaps by equalized learning rate (biases as stored)",
+        "ProGAN's gain",
     ),
 )
+
+_WRAPPED = r"(?:(?:de|up|t)?_?conv\w*|lin(?:ear)?|fc|dense|layer|module|inner|wrapped)"
+
+
+def _wrapped(view: View, prefix: str) -> Iterator[tuple[str, Shape]]:
+    """Weights of layers whose bias, one number for each output, stands beside them instead of inside."""
+    for name, shape in view.shapes.items():
+        match = re.fullmatch(rf"(?P<outer>.+)\.{_WRAPPED}\.weight", name)
+        if match is None or not name.startswith(prefix) or len(shape) not in _KINDS:
+            continue
+        bias = view.shapes.get(f"{match['outer']}.bias")
+        if bias is not None and name[: -len("weight")] + "bias" not in view.shapes and math.prod(bias) in shape[:2]:
+            yield name, shape
+
+
+def _looks_plain(view: View, prefix: str) -> str:
+    """Why the wrapped layers of a network are not believed to be equalized; empty if they may be."""
+    found = list(_wrapped(view, prefix))
+    if len(found) < _LEAST_WRAPPED:
+        return "too few layers have their bias beside them"
+    sizes = [view.rms(name) for name, _ in found]
+    ratios = [rms * math.sqrt(second_axis_fan_in(shape)) for rms, (_, shape) in zip(sizes, found, strict=True)]
+    if statistics.median(sizes) < _EQUALIZED_RMS or statistics.median(ratios) < _EQUALIZED_RATIO:
+        return "their weights have the size of plain ones"
+    return ""
+
+
+def _wrapped_question(view: View, prefix: str) -> Question:
+    question = _gain_question(
+        "its layers look like WSConv2d and WSLinear, stored near N(0, 1)", "WSConv2d of the aladdinpersson tutorial"
+    )
+    transposed = [name for name, shape in _wrapped(view, prefix) if _is_transposed(name, shape, view)]
+    if not transposed:
+        return question
+    return Question(
+        f"{question.text}, nor what the fan-in of its transposed convolution {transposed[0]} is",
+        (
+            *question.candidates,
+            "--fan-in in*kernel: as torch counts, which is by the outputs",
+            "--fan-in transposed: inputs times kernel",
+            "--fan-in channels: inputs alone",
+        ),
+        "--gain X --fan-in RULE",
+        ("gain", "fan_in"),
+        needs_all=True,
+    )
+
+
+def _is_transposed(name: str, shape: Shape, view: View) -> bool:
+    path = name.removesuffix(".weight")
+    outer = path.rpartition(".")[0]
+    return kind_beside(path, tuple(shape), view.shapes, f"{outer}.bias").startswith("conv_transpose")
+
 
 WSCONV = Family(
     id="wsconv-copy",
     title="WSConv2d layers outside the networks that have a name here",
     architecture="any",
     upstream="various",
-    signatures=(Signature(r".+\.conv\.weight", 4, also=(r".+\.bias",), what="a bias beside its convolution"),),
-    rules=(
-        conv(r"(?P<layer>.+)\.conv\.weight", unless="{layer}.conv.bias", beside="{layer}.bias"),
-        linear(r"(?P<layer>.+)\.linear\.weight", unless="{layer}.linear.bias", beside="{layer}.bias"),
+    signatures=(
+        Signature(rf".+\.{_WRAPPED}\.weight", also=(r".+\.bias",), what="a bias beside the layer that it belongs to"),
+    ),
+    rules=tuple(
+        Rule(
+            rf"(?P<layer>(?P<outer>.+)\.{_WRAPPED})\.weight",
+            kind,
+            second_axis_fan_in,
+            bias="{outer}.bias",
+            unless="{layer}.bias",
+            beside="{outer}.bias",
+            rank=(rank,),
+        )
+        for rank, kind in _KINDS.items()
     ),
     generic=True,
     doubt=_looks_plain,
-    question=lambda view, prefix: _gain_question(
-        "its convolutions look like WSConv2d layers, stored near N(0, 1)", "WSConv2d of the aladdinpersson tutorial"
-    ),
+    question=_wrapped_question,
 )
