@@ -10,7 +10,6 @@ Everything but the power sums is the same however a tensor is cut into parts; `p
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import dataclass
 from fractions import Fraction
@@ -24,7 +23,7 @@ from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
 from eqlr_tools.ranges.fast import Kernels, value_of_key
 from eqlr_tools.ranges.layouts import F32, F64, Cuts, Layout, cuts_for
-from eqlr_tools.ranges.power_sums import BLOCK_ELEMENTS, PowerSums
+from eqlr_tools.ranges.power_sums import BLOCK_ELEMENTS, PowerSums, weighted_power_sums
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -274,7 +273,7 @@ class NarrowCounter:
         numbers = values[seen].astype(np.float64)
         weights = times[seen].astype(np.float64)
         nonzero = np.abs(numbers[numbers != 0])
-        sums = [Fraction(math.fsum(numbers**power * weights)) for power in (1, 2, 3, 4)]
+        sums = weighted_power_sums(numbers, weights)
         widened = np.abs(pattern_values(self._dtype.name)[self._maxima]).view(np.uint32)
         return Counts(
             self._dtype.name,
@@ -283,7 +282,7 @@ class NarrowCounter:
             float(numbers.min(initial=_INFINITY)),
             float(numbers.max(initial=-_INFINITY)),
             float(nonzero.min(initial=_INFINITY)),
-            (sums[0], sums[1], sums[2], sums[3]),
+            sums,
             bins,
             times,
             np.zeros(0, dtype=np.int64),

@@ -91,8 +91,12 @@ class Cuts:
 
     def count(self, magnitudes: NDArray[Any]) -> NDArray[np.int64]:
         """How many of the magnitudes, all in watched bins, lie between each edge and the next."""
-        places = np.searchsorted(self.edges, magnitudes, side="right") - 1
-        return np.bincount(places, minlength=len(self.edges)).astype(np.int64)
+        nonzero = magnitudes[magnitudes != 0]
+        places = np.searchsorted(self.edges, nonzero, side="right") - 1
+        counted = np.bincount(places, minlength=len(self.edges)).astype(np.int64)
+        # Zeros, of which a pruned layer has many, are below every cut: no search is needed.
+        counted[0] += magnitudes.size - nonzero.size
+        return counted
 
 
 @cache

@@ -29,6 +29,9 @@ _PLAIN_EXPONENTS = (-200, 200)
 _ONES = np.ones(ROW)
 
 
+_Sums = tuple[Fraction, Fraction, Fraction, Fraction]
+
+
 class _Buffers(threading.local):
     """Working memory of a thread, for whatever it counts one after the other."""
 
@@ -77,7 +80,7 @@ class PowerSums:
         sums[2] += np.vecdot(squares, wide)
         sums[3] += np.vecdot(squares, squares)
 
-    def totals(self) -> tuple[Fraction, Fraction, Fraction, Fraction]:
+    def totals(self) -> _Sums:
         self._flush()
         first, second, third, fourth = self._totals
         return first, second, third, fourth
@@ -95,3 +98,22 @@ class PowerSums:
         for power in range(4):
             self._totals[power] += Fraction(math.fsum(self._rows[power])) * unit ** (power + 1)
         self._rows[:] = 0.0
+
+
+def weighted_power_sums(numbers: NDArray[np.float64], times: NDArray[np.float64]) -> _Sums:
+    """Sums of x, x², x³ and x⁴ over few different float32 numbers that occur so many times.
+
+    Significands of one exponent are added first, which is exact while the sums need no more than 53 bits; it leaves so
+    few terms that adding them up exactly costs nothing.
+    """
+    if not numbers.size:
+        return Fraction(0), Fraction(0), Fraction(0), Fraction(0)
+    significands, exponents = np.frexp(numbers)
+    starts = np.flatnonzero(np.diff(exponents, prepend=exponents[0] - 1))
+    terms = times.copy()
+    sums = []
+    for power in (1, 2, 3, 4):
+        terms *= significands
+        totals = np.add.reduceat(terms, starts)
+        sums.append(Fraction(math.fsum(np.ldexp(totals, exponents[starts] * power))))
+    return sums[0], sums[1], sums[2], sums[3]
