@@ -86,18 +86,28 @@ def test_every_command_works_from_an_installed_wheel(built: Path, tmp_path: Path
         assert eqlr(*arguments)
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts(shell: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", "from eqlr_tools.cli import main; import sys; sys.exit(main([]))"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={
-            "_EQLR_COMPLETE": f"source_{shell}",
-            "PATH": "/usr/bin:/bin",
-            "PYTHONPATH": str(ROOT),
-            "HOME": str(tmp_path),
-        },
-    )
-    assert "_EQLR_COMPLETE" in done.stdout or "eqlr" in done.stdout, done.stderr
+@pytest.mark.parametrize(
+    ("shell", "asked"),
+    [
+        ("bash", {"COMP_WORDS": "eqlr s", "COMP_CWORD": "1"}),
+        ("zsh", {"_TYPER_COMPLETE_ARGS": "eqlr s"}),
+        ("fish", {"_TYPER_COMPLETE_ARGS": "eqlr s", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}),
+    ],
+)
+def test_completion(shell: str, asked: dict[str, str], tmp_path: Path) -> None:
+    def completing(instruction: str, **settings: str) -> str:
+        program = "import sys; sys.argv = ['eqlr']; from eqlr_tools.cli import main; sys.exit(main())"
+        plain = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+        return subprocess.run(
+            [sys.executable, "-c", program],
+            capture_output=True,
+            text=True,
+            check=False,
+            env={**plain, "_EQLR_COMPLETE": f"{instruction}_{shell}", **settings},
+        ).stdout
+
+    assert f"complete_{shell}" in completing("source")
+    offered = completing("complete", **asked)
+    assert "scan" in offered
+    assert "sample" in offered
+    assert "bake" not in offered

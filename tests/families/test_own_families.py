@@ -169,7 +169,7 @@ def test_an_installed_package_offers_its_family(toygan: Path, tmp_path: Path) ->
     for name, array in net.tensors.items():
         wanted = array.astype(np.float64) * net.constants.get(name, 1.0)
         assert np.abs(baked[name] - wanted).max() <= 1e-6 * np.abs(wanted).max(), name
-    assert "somebody/toygan" in eqlr("families").stdout
+    assert "somebody/toygan" in eqlr("families", "-f", "csv").stdout
 
     (metadata / "entry_points.txt").write_text("[eqlr_tools.families]\ntoygan = toygan_eqlr:SQRT2\n")
     refused = eqlr("families")
