@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eqlr_tools.checkpoints.outputs import Output
+from eqlr_tools.checkpoints.sources import Source
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
 from eqlr_tools.errors import UnreadableError
 
@@ -147,54 +148,19 @@ def joined(outputs: Sequence[Output]) -> Tensor:
     return Tensor(Storage(_JoinedSource(outputs), 0, nbytes), first.dtype, shape, contiguous_strides(shape))
 
 
-class _JoinedSource:
-    """The bytes of several outputs behind each other, kept until the last is read."""
+class _MadeSource:
+    """Bytes that are made when somebody reads them, and kept until the last is read."""
 
-    def __init__(self, outputs: Sequence[Output]) -> None:
-        self._outputs = outputs
-        self._bytes: bytes | None = None
-        self.allowance = outputs[0].tensor.storage.source.allowance
+    def __init__(self, source: Source, size: int) -> None:
+        self.name, self.size, self.allowance = source.name, size, source.allowance
+        self._bytes: bytes | memoryview | None = None
 
-    @property
-    def name(self) -> str:
-        return self._outputs[0].tensor.storage.source.name
-
-    @property
-    def size(self) -> int:
-        return sum(output.nbytes for output in self._outputs)
-
-    def readinto(self, offset: int, buffer: memoryview) -> None:
-        data = self._bytes or b"".join(block.tobytes() for output in self._outputs for block in output.blocks())
-        self._bytes = data
-        buffer[:] = data[offset : offset + len(buffer)]
-        if offset + len(buffer) >= self.size:
-            self._bytes = None
-
-    def read(self, offset: int, length: int) -> bytes:
-        data = bytearray(length)
-        self.readinto(offset, memoryview(data))
-        return bytes(data)
-
-
-class _ArrangedSource:
-    """The bytes of a rearranged tensor, made when somebody reads them and kept until the last is read."""
-
-    def __init__(self, tensor: Tensor, how: Arrangement, sizes: dict[str, int]) -> None:
-        self._tensor, self._how, self._sizes = tensor, how, sizes
-        self._bytes: memoryview | None = None
-        self.allowance = tensor.storage.source.allowance
-
-    @property
-    def name(self) -> str:
-        return self._tensor.storage.source.name
-
-    @property
-    def size(self) -> int:
-        return self._tensor.nbytes
+    def _made(self) -> bytes | memoryview:
+        raise NotImplementedError
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         if self._bytes is None:
-            self._bytes = self._how.apply(self._tensor.bits(), self._sizes).reshape(-1).view(np.uint8).data
+            self._bytes = self._made()
         buffer[:] = self._bytes[offset : offset + len(buffer)]
         if offset + len(buffer) >= self.size:
             self._bytes = None
@@ -203,6 +169,28 @@ class _ArrangedSource:
         data = bytearray(length)
         self.readinto(offset, memoryview(data))
         return bytes(data)
+
+
+class _JoinedSource(_MadeSource):
+    """The bytes of several outputs behind each other."""
+
+    def __init__(self, outputs: Sequence[Output]) -> None:
+        super().__init__(outputs[0].tensor.storage.source, sum(output.nbytes for output in outputs))
+        self._outputs = outputs
+
+    def _made(self) -> bytes:
+        return b"".join(block.tobytes() for output in self._outputs for block in output.blocks())
+
+
+class _ArrangedSource(_MadeSource):
+    """The bytes of a rearranged tensor."""
+
+    def __init__(self, tensor: Tensor, how: Arrangement, sizes: dict[str, int]) -> None:
+        super().__init__(tensor.storage.source, tensor.nbytes)
+        self._tensor, self._how, self._sizes = tensor, how, sizes
+
+    def _made(self) -> memoryview:
+        return self._how.apply(self._tensor.bits(), self._sizes).reshape(-1).view(np.uint8).data
 
 
 def _groups(text: str) -> Groups:

@@ -10,10 +10,8 @@ from collections.abc import Sequence
 
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.errors import UnreadableError
-from eqlr_tools.families.layer import Layer
-from eqlr_tools.families.registry import Recognition
 from eqlr_tools.fleet.tasks import Call, Record, stamp_of
-from eqlr_tools.ranges.audit import LayerRange, NetworkRange, layer_range, subject_of
+from eqlr_tools.ranges.audit import LayerRange, layer_range, network_ranges, subject_of, wanted_layers
 from eqlr_tools.ranges.counting import Counts, count_tensor
 from eqlr_tools.ranges.examining import examine
 from eqlr_tools.ranges.pieces import PIECE
@@ -38,12 +36,7 @@ class Audited:
         refuse_undecided(self.checkpoint, self.recognitions)
         self.training: Training = training_of(self.checkpoint)
         self.exact_quantiles = exact_quantiles
-        self.layers: list[tuple[Recognition, Layer]] = [
-            (recognition, layer)
-            for recognition in self.recognitions
-            for layer in recognition.layers
-            if chosen.wants(recognition.network.name, layer.name)
-        ]
+        self.layers = wanted_layers(self.recognitions, chosen.wants)
 
     def range_of(self, place: int, counts: Counts | None = None) -> LayerRange:
         """The range of a layer; `counts` are those of its weight, if they are known."""
@@ -142,11 +135,8 @@ class AuditInPieces:
     def content(self) -> Record:
         """What `audit_work` has as a record's content."""
         audited = self._audited
-        owned = [(recognition, self._ranges[place]) for place, (recognition, _) in enumerate(audited.layers)]
-        networks = [
-            NetworkRange(recognition, tuple(layer for owner, layer in owned if owner is recognition))
-            for recognition in audited.recognitions
-        ]
+        ranges = [self._ranges[place] for place in range(len(audited.layers))]
+        networks = network_ranges(audited.recognitions, audited.layers, ranges)
         return {"networks": audit_json([(audited.checkpoint.path, networks)])["files"][0]["networks"]}
 
 

@@ -136,9 +136,12 @@ def normalised(x: NDArray, eps: float = 1e-8, *, outside: bool = False) -> NDArr
 
 
 def doubled(x: NDArray, *, bilinear: bool = False) -> NDArray:
-    """Twice the size: every pixel four times, or interpolated with pixel centres aligned and edges repeated."""
-    if not bilinear:
-        return x.repeat(2, axis=2).repeat(2, axis=3)
+    """Twice the size: every pixel four times, or interpolated."""
+    return interpolated(x) if bilinear else x.repeat(2, axis=2).repeat(2, axis=3)
+
+
+def interpolated(x: NDArray) -> NDArray:
+    """Bilinear interpolation to twice the size, pixel centres aligned, edges repeated."""
     for axis in (2, 3):
         before, behind = (np.concatenate(parts, axis) for parts in _neighbours(x, axis))
         x = np.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * behind], axis + 1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from eqlr_tools.networks.arrays import filtered, insert_zeros
+from eqlr_tools.networks.arrays import filtered, insert_zeros, interpolated
 from eqlr_tools.scaling import SQRT2
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def doubled(x: NDArray, how: Resampling, fir: NDArray, smooth: NDArray = SMOOTH)
     """Twice the size."""
     if how in FIR_PADDING:
         return filtered(insert_zeros(x), fir, FIR_PADDING[how], gain=4.0)
-    x = bilinear(x)
+    x = interpolated(x)
     return smoothed(x, smooth, BORDERS[how]) if how in BORDERS else x
 
 
@@ -67,20 +67,3 @@ def smoothed(x: NDArray, kernel: NDArray, border: Literal["edge", "reflect"]) ->
     """Every channel correlated with a 3x3 kernel; the size stays."""
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)), mode=border)
     return filtered(padded, kernel[::-1, ::-1], (0, 0))
-
-
-def halved(x: NDArray) -> NDArray:
-    """Bilinear interpolation to half the size, which is the mean of two by two pixels."""
-    total: NDArray = x[:, :, ::2, ::2] + x[:, :, 1::2, ::2] + x[:, :, ::2, 1::2] + x[:, :, 1::2, 1::2]
-    return total / 4
-
-
-def bilinear(x: NDArray) -> NDArray:
-    """Bilinear interpolation to twice the size, pixel centres aligned, edges repeated."""
-    for axis in (2, 3):
-        first, last = np.take(x, [0], axis), np.take(x, [-1], axis)
-        before = np.concatenate([first, np.delete(x, -1, axis)], axis)
-        behind = np.concatenate([np.delete(x, 0, axis), last], axis)
-        pairs = np.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * behind], axis=axis + 1)
-        x = pairs.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 1 :])
-    return x

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from eqlr_tools.networks.arrays import correlate, filtered, insert_zeros, leaky_relu, pad
-from eqlr_tools.networks.doubling import bilinear, halved
+from eqlr_tools.networks.arrays import correlate, filtered, halved, insert_zeros, interpolated, leaky_relu, pad
 from eqlr_tools.networks.stylegan2 import DEMODULATION_EPS, FIR, Parameters
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def _block(p: Parameters, name: str, x: NDArray, way: Literal["up", "down"], res
         y = y + p[f"{name}.conv2.bias"][:, None, None]
         x = correlate(filtered(x, FIR, (1, 1)), skip, stride=2)
     else:
-        resized = halved if way == "down" else bilinear
+        resized = halved if way == "down" else interpolated
         y, x = _conv(p, f"{name}.conv2", resized(y)), correlate(resized(x), skip)
     total: NDArray = (leaky_relu(y) + x) * np.sqrt(0.5)
     return total
@@ -120,7 +119,7 @@ def _modulated(
             spread = pad(insert_zeros(sample[None])[:, :, :-1, :-1], (2, 2))
             images.append(filtered(correlate(spread, kernel[:, :, ::-1, ::-1]), FIR, (1, 1), gain=4.0))
         else:
-            seen = bilinear(sample[None]) if up else sample[None]
+            seen = interpolated(sample[None]) if up else sample[None]
             images.append(correlate(seen, kernel, padding=kernel.shape[2] // 2))
     return np.concatenate(images)
 
@@ -131,4 +130,4 @@ def _bias(p: Parameters, layer: str) -> NDArray:
 
 
 def _upsampled(image: NDArray, resampling: Resampling) -> NDArray:
-    return bilinear(image) if resampling == "bilinear" else filtered(insert_zeros(image), FIR, (2, 1), gain=4.0)
+    return interpolated(image) if resampling == "bilinear" else filtered(insert_zeros(image), FIR, (2, 1), gain=4.0)

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eqlr_tools.networks.arrays import correlate, leaky_relu
-from eqlr_tools.networks.doubling import SMOOTH, halved, smoothed
+from eqlr_tools.networks.arrays import correlate, halved, leaky_relu
+from eqlr_tools.networks.doubling import SMOOTH, smoothed
 from eqlr_tools.networks.stylegan2 import Parameters, resolutions
 
 if TYPE_CHECKING:

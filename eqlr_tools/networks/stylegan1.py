@@ -42,7 +42,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eqlr_tools.networks.arrays import correlate, filtered, leaky_relu, normalised, with_group_deviation
+from eqlr_tools.networks.arrays import (
+    correlate,
+    doubled,
+    filtered,
+    halved,
+    leaky_relu,
+    normalised,
+    with_group_deviation,
+)
 from eqlr_tools.networks.stylegan2 import mapping_layers, resolutions
 
 if TYPE_CHECKING:
@@ -223,26 +231,6 @@ def discriminate(
     x = x if form.fc_linear else leaky_relu(x, 1.0)
     logits: NDArray = x @ p["b4.out.weight"].T + p["b4.out.bias"]
     return logits
-
-
-def doubled(x: NDArray, *, bilinear: bool) -> NDArray:
-    """Twice the size: every pixel repeated, or interpolated with pixel centres aligned and edges repeated."""
-    if not bilinear:
-        return x.repeat(2, axis=2).repeat(2, axis=3)
-    for axis in (2, 3):
-        last = x.shape[axis]
-        nearer = [x.take(np.clip(np.arange(last) + step, 0, last - 1), axis=axis) for step in (-1, 1)]
-        pair = [0.75 * x + 0.25 * neighbour for neighbour in nearer]
-        shape = [*x.shape[:axis], 2 * last, *x.shape[axis + 1 :]]
-        x = np.stack(pair, axis=axis + 1).reshape(shape)
-    return x
-
-
-def halved(x: NDArray) -> NDArray:
-    """Half the size: the mean of 2x2 pixels."""
-    rows = x[:, :, ::2] + x[:, :, 1::2]
-    half: NDArray = (rows[..., ::2] + rows[..., 1::2]) / 4.0
-    return half
 
 
 def _convolved(p: Parameters, layer: str, x: NDArray, form: GeneratorForm, *, blurred: bool) -> NDArray:

@@ -63,17 +63,32 @@ def audit_networks(
 
     With the checkpoint's `training` state, the steps that Adam takes are measured too.
     """
-    chosen = [
+    chosen = wanted_layers(recognitions, wanted)
+    subjects = [subject_of(*pair, exact_quantiles=exact_quantiles) for pair in chosen]
+    results = examine_all(subjects, progress, jobs)
+    ranges = [layer_range(*pair, result, training) for pair, result in zip(chosen, results, strict=True)]
+    return network_ranges(recognitions, chosen, ranges)
+
+
+def wanted_layers(
+    recognitions: Sequence[Recognition], wanted: Callable[[str, str], bool]
+) -> list[tuple[Recognition, Layer]]:
+    """The layers to audit, in the order of the file."""
+    return [
         (recognition, layer)
         for recognition in recognitions
         for layer in recognition.layers
         if wanted(recognition.network.name, layer.name)
     ]
-    subjects = [subject_of(*pair, exact_quantiles=exact_quantiles) for pair in chosen]
-    results = examine_all(subjects, progress, jobs)
-    found = [(pair[0], layer_range(*pair, result, training)) for pair, result in zip(chosen, results, strict=True)]
+
+
+def network_ranges(
+    recognitions: Sequence[Recognition], chosen: Sequence[tuple[Recognition, Layer]], ranges: Sequence[LayerRange]
+) -> list[NetworkRange]:
+    """The ranges of the chosen layers, network by network."""
+    owned = [(owner, found) for (owner, _), found in zip(chosen, ranges, strict=True)]
     return [
-        NetworkRange(recognition, tuple(layer for owner, layer in found if owner is recognition))
+        NetworkRange(recognition, tuple(found for owner, found in owned if owner is recognition))
         for recognition in recognitions
     ]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from eqlr_tools.ranges.audit import LayerRange
 from eqlr_tools.reports.baseline import Json
 from eqlr_tools.reports.fields import change
-from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, plain
+from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, finite, plain
 from eqlr_tools.reports.run_page import run_page
 from eqlr_tools.reports.sparklines import trend
 from eqlr_tools.rewriting.movement import Movement, Run, Track
@@ -123,7 +123,7 @@ def _figure(measured: LayerRange | None, form: str, name: str) -> float | None:
 
 def _pair_row(entry: Json) -> list[Cell]:
     figures = [entry[name][key] for name in _MEASURED for key in ("before", "after", "ratio")]
-    return [*_head(entry), *map(_finite, (entry["moved"], _steps(entry["adam_steps"]), *figures))]
+    return [*_head(entry), *map(finite, (entry["moved"], _steps(entry["adam_steps"]), *figures))]
 
 
 def _trend_row(entry: Json) -> list[Cell]:
@@ -131,13 +131,13 @@ def _trend_row(entry: Json) -> list[Cell]:
     moves = [value for value in entry["moved"] if value is not None]
     return [
         *_head(entry),
-        _finite(entry["moved_in_all"]),
-        _finite(_steps(entry["adam_steps_in_all"])),
-        _finite(sizes[0] if sizes else None),
-        _finite(sizes[-1] if sizes else None),
+        finite(entry["moved_in_all"]),
+        finite(_steps(entry["adam_steps_in_all"])),
+        finite(sizes[0] if sizes else None),
+        finite(sizes[-1] if sizes else None),
         trend(entry["rms"], _BARS),
         trend(entry["moved"], _BARS),
-        _finite(max(moves, default=None)),
+        finite(max(moves, default=None)),
     ]
 
 
@@ -145,7 +145,7 @@ def _each_row(entry: Json, paths: Sequence[str]) -> Iterator[list[Cell]]:
     """A row for each snapshot, with the way that leads to it."""
     for place, path in enumerate(paths):
         moves = [entry[key][place - 1] if place else None for key in ("moved", "adam_steps")]
-        yield [*_head(entry), path, *map(_finite, (entry["rms"][place], entry["abs_max"][place], *moves))]
+        yield [*_head(entry), path, *map(finite, (entry["rms"][place], entry["abs_max"][place], *moves))]
 
 
 def _head(entry: Json) -> list[Cell]:
@@ -155,10 +155,6 @@ def _head(entry: Json) -> list[Cell]:
 def _steps(value: float | None) -> float | None:
     """Steps are counted; below a hundred the fraction still says something."""
     return round(value) if value is not None and math.isfinite(value) and value >= 100 else value
-
-
-def _finite(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 def _rank(moved: float | None) -> float:

@@ -83,6 +83,11 @@ class Report:
 _PLAIN = frozenset([int, str, bool, type(None)])
 
 
+def finite(value: float | None) -> float | None:
+    """The figure, or None where it is none: NaN and infinity."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def plain(value: Any) -> Any:
     """Lists, dicts, text and finite numbers only."""
     if isinstance(value, float):

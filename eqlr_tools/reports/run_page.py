@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 from eqlr_tools.reports.baseline import Json
-from eqlr_tools.reports.report import Page, Table, figure
+from eqlr_tools.reports.report import Page, Table, figure, finite
 
 _CONTROLS = (
     '<select id="quantity" aria-label="What is drawn"><option value="rms">rms</option>'
@@ -21,7 +18,7 @@ def run_page(content: Json, table: Table) -> Page:
         layers = networks.setdefault(entry["network"], {})
         layer = layers.setdefault(entry["layer"], {"name": entry["layer"], "forms": {}})
         layer["forms"][entry["weights"]] = _course(entry)
-        layer["moved"] = figure(_finite(entry["moved_in_all"]))
+        layer["moved"] = figure(finite(entry["moved_in_all"]))
     data = {
         "snapshots": content["snapshots"],
         "networks": [{"name": name, "layers": list(layers.values())} for name, layers in networks.items()],
@@ -33,12 +30,8 @@ def run_page(content: Json, table: Table) -> Page:
 def _course(entry: Json) -> Json:
     """A movement belongs to the snapshot that it leads to."""
     return {
-        "rms": [_finite(value) for value in entry["rms"]],
-        "abs_max": [_finite(value) for value in entry["abs_max"]],
-        "moved": [None, *map(_finite, entry["moved"])],
-        "steps": [None, *map(_finite, entry["adam_steps"])],
+        "rms": [finite(value) for value in entry["rms"]],
+        "abs_max": [finite(value) for value in entry["abs_max"]],
+        "moved": [None, *map(finite, entry["moved"])],
+        "steps": [None, *map(finite, entry["adam_steps"])],
     }
-
-
-def _finite(value: Any) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
