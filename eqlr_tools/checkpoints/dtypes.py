@@ -78,7 +78,7 @@ _TABLE = [
     DType("U32", "uint32", 4, "int", "<u4"),
     DType("U64", "uint64", 8, "int", "<u8"),
     DType("BOOL", "bool", 1, "bool", "|b1", "BoolStorage"),
-    DType("C32", "complex32", 4, "complex", None, "ComplexHalfStorage"),
+    DType("C32", "complex32", 4, "complex", None),
     DType("C64", "complex64", 8, "complex", "<c8", "ComplexFloatStorage"),
     DType("C128", "complex128", 16, "complex", "<c16", "ComplexDoubleStorage"),
 ]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, split_prefixes
+from eqlr_tools.checkpoints.complex_numbers import restore_complex
 from eqlr_tools.checkpoints.hdf5_files import HDF5_HEAD, KERAS_MEMBER, read_hdf5
 from eqlr_tools.checkpoints.numpy_files import NPY_HEAD, looks_like_npz, read_npy, read_npz
 from eqlr_tools.checkpoints.onnx_files import looks_like_onnx, read_onnx
@@ -126,7 +127,7 @@ def _flat_checkpoint(
     path: Path, container: str, tensors: dict[str, Tensor], metadata: dict[str, str], files: tuple[Path, ...]
 ) -> Checkpoint:
     provenance = read_provenance(metadata.pop(METADATA_KEY, None))
-    tensors = restore_aliases(tensors, provenance)
+    tensors = restore_aliases(restore_complex(tensors, provenance), provenance)
     tree = restore_tree(tensors, provenance)
     if tree is not None:
         return Checkpoint(path, container, tree, files, metadata, provenance)

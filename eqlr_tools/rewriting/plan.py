@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
@@ -151,11 +152,24 @@ def steps_of_tree(
     names: set[str] = set()
     for path, output in leaves(tree):
         name = flat_name(path, sole) if flat else dotted(path)
-        if name in names:
-            raise OutputError(f"{target}: two tensors would be called {name!r}", hint="write a .pt instead")
+        if flat:
+            _require_name(name, names, target)
         names.add(name)
         steps.append(_step(origin.get(id(output)), output, path, name, source))
     return tuple(steps)
+
+
+def _require_name(name: str, taken: set[str], target: Path) -> None:
+    """Raise OutputError for a name that no tensor of a flat container can have."""
+    if name in taken:
+        why = f"two tensors would be called {name!r}"
+    elif name == "__metadata__":
+        why = f"the format keeps the name {name!r} for itself"
+    elif not name.isascii() and any("\ud800" <= character <= "\udfff" for character in name):
+        why = f"the name {name!r} is not Unicode"
+    else:
+        return
+    raise OutputError(f"{target}: {why}", hint="write a .pt instead")
 
 
 def _step(edit: Edit | None, output: Output, path: TreePath, name: str, source: Checkpoint) -> Step:
@@ -249,4 +263,6 @@ def _dropped(path: TreePath, changes: _Changes) -> bool:
 
 def _plain_key(key: Any, target: dict[Any, Any]) -> Any:
     """Objects that serve as keys (old optimizers: the parameter itself) become the number of their entry."""
-    return key if isinstance(key, str | int | float | bool | tuple | bytes | None) else len(target)
+    if isinstance(key, str | int | float | bool | tuple | bytes | None):
+        return key
+    return next(number for number in count(len(target)) if number not in target)

@@ -13,9 +13,11 @@ from typing import Any, BinaryIO
 from eqlr_tools import __version__
 from eqlr_tools.checkpoints.atomic import check_target, new_file, new_set, remove_stale
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
+from eqlr_tools.checkpoints.complex_numbers import as_pairs, paired_names
 from eqlr_tools.checkpoints.opening import nest, open_checkpoint
 from eqlr_tools.checkpoints.outputs import Output, aliases_among, flatten, leaves
 from eqlr_tools.checkpoints.provenance import METADATA_KEY, encode_skeleton
+from eqlr_tools.checkpoints.safetensors_file import MAX_HEADER_BYTES
 from eqlr_tools.checkpoints.safetensors_writer import write_safetensors
 from eqlr_tools.checkpoints.sharding import index_of, index_text, places_taken
 from eqlr_tools.checkpoints.tensors import Tensor
@@ -40,6 +42,9 @@ from eqlr_tools.rewriting.verify import (
 )
 
 Progress = Callable[[int], None]
+
+_MAX_METADATA_BYTES = MAX_HEADER_BYTES // 2
+"""The rest of the header is for the tensors."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ def _write(plan: Plan, file: BinaryIO, progress: Progress) -> None:
     if is_flat(plan.target):
         outputs = flatten(plan.tree, plan.sole_network)
         metadata = _metadata(plan, provenance | _flat_extras(plan, outputs))
-        write_safetensors(file, outputs, metadata, progress)
+        write_safetensors(file, as_pairs(outputs), metadata, progress)
     else:
         write_torch_zip(file, plan.tree, provenance, progress)
 
@@ -108,15 +113,20 @@ def _write_shards(plan: Plan, folder: Path, progress: Progress) -> None:
     provenance = _provenance(plan)
     for shard in plan.shards:
         with open(folder / shard.file_name, "x+b", buffering=0) as file:
-            write_safetensors(
-                file, {name: outputs[name] for name in shard.tensors}, _metadata(plan, provenance), progress
-            )
+            inside = as_pairs({name: outputs[name] for name in shard.tensors})
+            write_safetensors(file, inside, _metadata(plan, provenance), progress)
     metadata = _metadata(plan, provenance | _flat_extras(plan, outputs))
     (folder / index_of(plan.target).name).write_text(index_text(plan.shards, outputs, metadata), encoding="utf-8")
 
 
 def _metadata(plan: Plan, provenance: dict[str, Any]) -> dict[str, str]:
-    return {**plan.source.metadata, METADATA_KEY: json.dumps(provenance, sort_keys=True)}
+    own = json.dumps(provenance, sort_keys=True)
+    if len(own) > _MAX_METADATA_BYTES:
+        raise OutputError(
+            f"{plan.target}: what is no tensor takes {len(own):,} bytes, more than the header of a safetensors file holds",
+            hint="write a .pt instead",
+        )
+    return {**plan.source.metadata, METADATA_KEY: own}
 
 
 def _provenance(plan: Plan) -> dict[str, Any]:
@@ -131,8 +141,10 @@ def _provenance(plan: Plan) -> dict[str, Any]:
 
 
 def _flat_extras(plan: Plan, outputs: dict[str, Output]) -> dict[str, Any]:
-    """What a flat file cannot say by itself: aliases, and the nesting where names alone do not give it back."""
+    """What a flat file cannot say by itself: aliases, complex types, and nesting that names do not give back."""
     extras: dict[str, Any] = {}
+    if paired := paired_names(outputs):
+        extras["complex"] = paired
     aliases = aliases_among(outputs)
     if aliases:
         extras["aliases"] = aliases
@@ -218,7 +230,7 @@ def _header_hash(plan: Plan) -> str:
     """SHA-256 of the names, types and shapes of the source: enough to tell which file it was, without reading it."""
     digest = hashlib.sha256()
     for step in plan.steps:
-        digest.update(f"{step.network}|{step.source}|{step.dtype}|{step.shape}\n".encode())
+        digest.update(f"{step.network}|{step.source}|{step.dtype}|{step.shape}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
 
