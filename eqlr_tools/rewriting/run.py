@@ -123,7 +123,7 @@ def _metadata(plan: Plan, provenance: dict[str, Any]) -> dict[str, str]:
     own = json.dumps(provenance, sort_keys=True)
     if len(own) > _MAX_METADATA_BYTES:
         raise OutputError(
-            f"{plan.target}: what is no tensor takes {len(own):,} bytes, more than the header of a safetensors file holds",
+            f"{plan.target}: what is no tensor takes {len(own):,} bytes, which no safetensors header holds",
             hint="write a .pt instead",
         )
     return {**plan.source.metadata, METADATA_KEY: own}
