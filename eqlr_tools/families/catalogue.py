@@ -120,6 +120,7 @@ FAMILIES: tuple[Family, ...] = (
     false_friends.EDM,
     false_friends.CODEFORMER,
     false_friends.MIGAN,
+    false_friends.TORCHGAN,
 )
 
 _added: dict[Path, list[Family]] = {}

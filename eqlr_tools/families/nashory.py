@@ -3,27 +3,104 @@
     scale = sqrt(mean(w0 ** 2)) of the Kaiming-initialised w0;    stored w0 / scale;    y = conv(x * scale, v) + b
 
 The scale is a plain attribute and is *not saved*; building the model again draws another one. It is near
-1 / sqrt(fan_in): within 0.15 % for a wide layer, within 10 % for a to-RGB of 48 weights. So the exact constant is lost,
-and 1 / sqrt(fan_in) is the best that anybody can offer. A transposed convolution follows torch's initialiser, which
-counts out * k * k.
+gain / sqrt(fan_in) with the gain of the initialiser: within 0.15 % for a wide layer, within 10 % for a to-RGB of 48
+weights. So the exact constant is lost, and this is the best that anybody can offer. A transposed convolution follows
+torch's initialiser, which counts out * k * k.
+
+    nashory     `X.conv.weight`, `X.bias`                            a = 1, which is gain 1
+    deepsound   `blocks.N.c1.conv.weight`, its bias inside           a = 0, gain sqrt(2); the last `linear` is plain
+    zsef123     `resl_blocks.*.layer.weight`, its bias inside        gain sqrt(2)
+    pengge      `X.N.weight`, and again `X.N+1.incoming.weight`      a = sqrt(2 / 1.04), gain 0.83; linear outputs 1
+
+zsef123's first version drew from N(0, 1) instead and multiplied by sqrt(2 / fan_in): its bias is `X.bias` (out, 1, 1),
+outside, and its constants are exact.
 """
 
-from eqlr_tools.families.family import Family, Question, Signature, View
+import math
+import re
+
+from eqlr_tools.families.family import Family, Question, Rule, Rules, Signature, View
 from eqlr_tools.families.progan_port_names import NASHORY
 from eqlr_tools.families.rules import conv, linear
+from eqlr_tools.scaling import SQRT2, Shape
 
 _ID = "rms-progan"
+_TO_RGB, _FROM_RGB = "rgb_h.conv.0", "rgb_h.conv"
+_INCOMING = ".incoming.weight"
+_LEAKY = math.sqrt(2 / (1 + 2 / (1 + 0.2**2)))
+"""Kaiming's gain for `a = calculate_gain("leaky_relu", 0.2)`: the gain given in place of the slope."""
+_MOST_COLOURS = 4
 
 
-def _question(view: View, prefix: str) -> Question:
+def _question(view: View, prefix: str) -> Question | None:
+    if any(f"{prefix}{path}.bias" in view.shapes for path in (_TO_RGB, _FROM_RGB)):
+        return None  # zsef123's first version.
     return Question(
         "its constants were the rms of the initial weights, which the file does not hold and nobody can compute "
-        "again; 1/√fan_in is near (0.15 % for wide layers, 10 % for the smallest)",
-        (f"{_ID}: accept 1/√fan_in", "--gain 1.414: the same with gain √2 (zsef123 and others)"),
+        "again; gain/√fan_in is near (0.15 % for wide layers, 10 % for the smallest)",
+        (
+            f"{_ID}: accept gain/√fan_in, with the gain that its project initialises with",
+            "--gain 1: an initialiser of gain 1 (nashory)",
+            "--gain 1.4142135623730951: of gain √2 (zsef123, deepsound and others)",
+        ),
         f"--family {_ID} or --gain X",
         ("family", "gain"),
     )
 
+
+def _rules(view: View, prefix: str) -> Rules:
+    return (*_wrapped_twice(view, prefix), *_growing(view, prefix), *_RULES)
+
+
+def _growing(view: View, prefix: str) -> list[Rule]:
+    """zsef123's layers: the bias inside, or beside them; the generator's first is a transposed convolution."""
+    generator = f"{prefix}{_TO_RGB}.layer.weight" in view.shapes
+    transposed = {"kind": "conv_transpose2d", "layout": "IOkk"}
+    return [
+        rule(rf"(?P<layer>(?P<outer>{pattern})\.layer)\.weight", gain=SQRT2, bias=bias, beside=beside, **changes)
+        for bias, beside in (("{outer}.bias", "{outer}.bias"), ("{layer}.bias", None))
+        for rule, pattern, changes in (
+            *([(conv, r"resl_blocks\.0(?:\.0)?", transposed)] if generator else []),
+            (conv, r"(?:resl_blocks|rgb_[lh])\..+", {}),
+            (linear, r"resl_blocks\..+", {}),
+        )
+    ]
+
+
+def _wrapped_twice(view: View, prefix: str) -> list[Rule]:
+    """pengge's WScaleLayer holds the layer before it once more: one weight under two names, its bias in the wrapper."""
+    rules = []
+    for name, shape in view.shapes.items():
+        if not (name.startswith(prefix) and name.endswith(_INCOMING)) or len(shape) not in (2, 4):
+            continue
+        wrapper = name.removesuffix(_INCOMING)
+        rule = conv if len(shape) == 4 else linear
+        for path in (wrapper + ".incoming", _layer_before(wrapper, shape, view)):
+            if path:
+                layer, bias = re.escape(path[len(prefix) :]), wrapper[len(prefix) :] + ".bias"
+                rules.append(rule(rf"(?P<layer>{layer})\.weight", gain=_gain(shape), bias=bias))
+    return rules
+
+
+def _layer_before(wrapper: str, shape: Shape, view: View) -> str:
+    """The wrapped layer under its own name: the element before, or the `conv` beside a `wscale`."""
+    head, _, last = wrapper.rpartition(".")
+    before = str(int(last) - 1) if last.isdigit() else "conv"
+    path = f"{head}.{before}" if head else before
+    return path if view.shapes.get(f"{path}.weight") == shape else ""
+
+
+def _gain(shape: Shape) -> float:
+    """To-RGB and the score are initialised for a linear output: 1x1 convolutions with few outputs."""
+    return 1.0 if shape[0] <= _MOST_COLOURS and math.prod(shape[2:]) == 1 else _LEAKY
+
+
+_RULES = (
+    conv(r"(?P<layer>(?:block0|blocks\.\d+)\.(?:c[12]|toRGB|fromRGB)\.conv)\.weight", gain=SQRT2),
+    conv(r"(?P<outer>.+)\.conv\.weight", bias="{outer}.bias", unless="{outer}.conv.bias"),
+    conv(r"(?P<outer>.+)\.deconv\.weight", bias="{outer}.bias", kind="conv_transpose2d", layout="IOkk"),
+    linear(r"(?P<outer>.+)\.linear\.weight", bias="{outer}.bias", unless="{outer}.linear.bias"),
+)
 
 FAMILY = Family(
     id=_ID,
@@ -43,13 +120,25 @@ FAMILY = Family(
             never=(r"layer\d+\.wscale\.(?:bias|b)", r"wscale\.scale"),
             what="a WScaleLayer behind its convolution",
         ),
+        Signature(
+            r".+\.(?:\d+|wscale)\.incoming\.weight", 4, also=(r".+\.bias",), what="a WScaleLayer around its convolution"
+        ),
+        Signature(
+            r"rgb_h\.conv\.(?:0\.)?layer\.weight",
+            4,
+            also=(r"resl_blocks\..*layer\.weight",),
+            what="an EqualizedLR layer around its convolution",
+        ),
+        Signature(r"block0\.c1\.conv\.weight", 4, also=(r"block0\.toRGB\.conv\.weight",), what="PGConv2d layers"),
+        Signature(
+            r"blocks\.0\.c1\.conv\.weight",
+            4,
+            also=(r"blocks\.0\.fromRGB\.conv\.weight", r"linear\.weight"),
+            what="PGConv2d layers",
+        ),
     ),
-    rules=(
-        conv(r"(?P<outer>.+)\.conv\.weight", bias="{outer}.bias", unless="{outer}.conv.bias"),
-        conv(r"(?P<outer>.+)\.deconv\.weight", bias="{outer}.bias", kind="conv_transpose2d", layout="IOkk"),
-        linear(r"(?P<outer>.+)\.linear\.weight", bias="{outer}.bias", unless="{outer}.linear.bias"),
-    ),
+    rules=_rules,
     question=_question,
     namings=NASHORY,
-    advice="constants are approximate: 1/√fan_in stands in for scales that the file does not hold",
+    advice="constants are approximate: gain/√fan_in stands in for scales that the file does not hold",
 )

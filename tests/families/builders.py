@@ -552,6 +552,66 @@ def nashory() -> Built:
     return net
 
 
+def zsef123(first_version: bool = False) -> Built:
+    """Its first version drew from N(0, 1) and kept the bias outside of the layer that it wraps."""
+    net = Built()
+    for path, shape, fan in (
+        ("resl_blocks.0.0", (16, 12, 4, 4), 12 * 16),  # transposed: torch's initialiser counts its outputs
+        ("resl_blocks.0.3", (12, 12, 3, 3), 108),
+        ("resl_blocks.8_ReslBlock.conv.0", (8, 12, 3, 3), 108),
+        ("rgb_l.conv.0", (3, 12, 1, 1), 12),
+        ("rgb_h.conv.0", (3, 8, 1, 1), 8),
+    ):
+        net.scaled(f"{path}.layer.weight", shape, SQRT2 / math.sqrt(fan))
+        net.put(f"{path}.bias" if first_version else f"{path}.layer.bias", shape[0], *((1, 1) if first_version else ()))
+    return net
+
+
+def zsef123_discriminator() -> Built:
+    net = Built()
+    net.conv("rgb_h.conv.layer", 3, 8, 1, SQRT2)
+    net.conv("resl_blocks.0.conv.1.layer", 8, 12, 3, SQRT2)
+    net.conv("resl_blocks.3.layer", 13, 12, 3, SQRT2)
+    net.conv("resl_blocks.6.layer", 12, 12, 4, SQRT2)
+    net.linear("resl_blocks.9.layer", 12, 1, SQRT2)
+    return net
+
+
+def deepsound() -> Built:
+    net = Built()
+    for path, i, o, k in (("block0.c1", 16, 12, 4), ("block0.c2", 12, 12, 3), ("block0.toRGB", 12, 3, 1)):
+        net.conv(f"{path}.conv", i, o, k, SQRT2)
+    for path, i, o, k in (("blocks.0.c1", 12, 8, 3), ("blocks.0.c2", 8, 8, 3), ("blocks.0.toRGB", 8, 3, 1)):
+        net.conv(f"{path}.conv", i, o, k, SQRT2)
+    return net
+
+
+def deepsound_discriminator() -> Built:
+    net = Built()
+    for path, i, o, k in (("fromRGB", 3, 8, 1), ("c1", 8, 8, 3), ("c2", 8, 12, 3)):
+        net.conv(f"blocks.0.{path}.conv", i, o, k, SQRT2)
+    net.put("linear.weight", 1, 12, std=0.2)
+    net.put("linear.bias", 1)
+    return net
+
+
+def pengge() -> Built:
+    """A WScaleLayer holds the layer before it once more, so that each weight has two names."""
+    net = Built()
+    leaky = math.sqrt(2 / (1 + 2 / 1.04))
+    for path, number, i, o, k, gain in (
+        ("output_layer.pre", 1, 16, 12, 4, leaky),
+        ("output_layer.chain.0", 0, 12, 12, 3, leaky),
+        ("output_layer.post.0", 0, 12, 3, 1, 1.0),
+    ):
+        wrapper = f"{path}.{number + 1}"
+        net.conv(f"{path}.{number}", i, o, k, gain, bias=f"{wrapper}.bias")
+        weight = f"{path}.{number}.weight"
+        net.tensors[f"{wrapper}.incoming.weight"] = net.tensors[weight]
+        net.constants[f"{wrapper}.incoming.weight"] = net.constants[weight]
+    return net
+
+
 def lernapparat() -> Built:
     net = Built()
     net.linear("g_mapping.dense0", 16, 16, SQRT2, 0.01)
@@ -996,6 +1056,12 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "bmsg discriminator": ("akanimax-progan", bmsg_discriminator, ("--family", "akanimax-progan")),
     "nashory": ("rms-progan", nashory, ("--family", "rms-progan")),
     "nashory by gain": ("rms-progan", nashory, ("--gain", "1")),
+    "zsef123": ("rms-progan", zsef123, ("--family", "rms-progan")),
+    "zsef123, first version": ("rms-progan", lambda: zsef123(first_version=True), ()),
+    "zsef123 discriminator": ("rms-progan", zsef123_discriminator, ("--family", "rms-progan")),
+    "deepsound": ("rms-progan", deepsound, ("--family", "rms-progan")),
+    "deepsound discriminator": ("rms-progan", deepsound_discriminator, ("--family", "rms-progan")),
+    "pengge": ("rms-progan", pengge, ("--family", "rms-progan")),
     "lernapparat": ("huangzh13-stylegan", lernapparat, ()),
     "pulse mapping": ("huangzh13-stylegan", pulse_mapping, ()),
     "genforce stylegan2": ("genforce-stylegan2", genforce_stylegan2, ()),

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
 from eqlr_tools.families import catalogue
@@ -80,35 +81,107 @@ def test_a_file_that_cannot_be_used_is_refused(
     assert run_cli("--families", tmp_path / "absent.py", "families").code == 2
 
 
-def test_false_friends_are_called_by_their_name(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
-    friends = {
-        "lucidrains-stylegan2": {"S.net.0.weight": (8, 8), "G.blocks.0.to_style1.weight": (8, 8)},
-        "lucidrains-gigagan": {"style_network.net.0.weight": (8, 8), "layers.0.0.weight": (8, 8, 3, 3)},
-        "alae": {"decode_block.0.conv_2.weight": (8, 8, 3, 3), "decode_block.0.style_1.weight": (16, 8)},
-        "nvidia-edm": {
+Shapes = dict[str, tuple[int, ...]]
+
+FRIENDS: dict[str, tuple[str, Shapes]] = {
+    "lucidrains": ("lucidrains-stylegan2", {"S.net.0.weight": (8, 8), "G.blocks.0.to_style1.weight": (8, 8)}),
+    "lucidrains' generator": (
+        "lucidrains-stylegan2",
+        {
+            "blocks.0.to_style1.weight": (8, 8),
+            "blocks.0.to_noise1.weight": (8, 1),
+            "blocks.0.conv1.weight": (8, 8, 3, 3),
+            "blocks.0.to_rgb.to_style.weight": (8, 8),
+        },
+    ),
+    "lucidrains' discriminator": (
+        "lucidrains-stylegan2",
+        {
+            "blocks.0.conv_res.weight": (8, 3, 1, 1),
+            "blocks.0.net.2.weight": (8, 8, 3, 3),
+            "final_conv.weight": (8,) * 4,
+        },
+    ),
+    "gigagan": ("lucidrains-gigagan", {"style_network.net.0.weight": (8, 8), "layers.0.0.weight": (8, 8, 3, 3)}),
+    "gigagan's generator": (
+        "lucidrains-gigagan",
+        {"init_conv.weights": (2, 8, 8, 3, 3), "layers.0.1.0.weights": (2, 8, 8, 3, 3)},
+    ),
+    "gigagan's discriminator": (
+        "lucidrains-gigagan",
+        {
+            "layers.0.2.2.weight": (8, 8, 3, 3),
+            "layers.0.7.1.weight": (8, 32, 1, 1),
+            "to_logits.0.weight": (8, 8, 3, 3),
+        },
+    ),
+    "alae's decoder": (
+        "alae",
+        {"decode_block.0.conv_2.weight": (8, 8, 3, 3), "decode_block.0.style_1.weight": (16, 8)},
+    ),
+    "alae's mapping": (
+        "alae",
+        {"block_1.fc.weight": (8, 8), "block_2.fc.weight": (8, 8), "block_2.fc.bias": (8,)},
+    ),
+    "edm": (
+        "nvidia-edm",
+        {
             "model.map_layer0.weight": (8, 8),
             "model.enc.8x8_conv.weight": (8, 3, 3, 3),
             "model.enc.8x8_block0.conv0.weight": (8, 8, 3, 3),
         },
-        "nvidia-edm2": {
+    ),
+    "edm2": (
+        "nvidia-edm2",
+        {
             "unet.out_gain": (),
             "unet.enc.8x8_block0.emb_gain": (),
             "unet.enc.8x8_block0.conv_res0.weight": (8, 8, 3, 3),
         },
-        "codeformer": {
+    ),
+    "codeformer": (
+        "codeformer",
+        {
             "quantize.embedding.weight": (8, 8),
             "ft_layers.0.linear1.weight": (8, 8),
             "fuse_convs_dict.32.scale.0.weight": (8, 8, 3, 3),
         },
-    }
-    for family, shapes in friends.items():
-        path = tmp_path / f"{family}.safetensors"
-        rng = np.random.default_rng(0)
-        save_file({name: np.asarray(rng.standard_normal(s), np.float32) for name, s in shapes.items()}, path)
-        result = run_cli("bake", path, tmp_path / "out.safetensors")
-        assert result.code == 3, family
-        assert family in result.stderr
-        assert not (tmp_path / "out.safetensors").exists()
+    ),
+    "codeformer's autoencoder": (
+        "codeformer",
+        {
+            "quantize.embedding.weight": (8, 8),
+            "encoder.blocks.0.weight": (8, 3, 3, 3),
+            "generator.blocks.0.weight": (8, 8, 3, 3),
+        },
+    ),
+    "torchgan's discriminator": ("torchgan", {"disc.0.weight": (1, 8, 4, 4), "model.0.0.weight": (8, 3, 4, 4)}),
+}
+
+
+@pytest.mark.parametrize("name", FRIENDS)
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_false_friends_are_called_by_their_name(
+    name: str, prefix: str, tmp_path: Path, run_cli: Callable[..., Result]
+) -> None:
+    family, shapes = FRIENDS[name]
+    path, rng = tmp_path / "net.safetensors", np.random.default_rng(0)
+    save_file({prefix + key: np.asarray(rng.standard_normal(s), np.float32) for key, s in shapes.items()}, path)
+    result = run_cli("bake", path, tmp_path / "out.safetensors")
+    assert result.code == 3
+    assert family in result.stderr
+    assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_torchgans_trainer_is_known_by_its_records(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    """Its generators have the names of any Sequential, and nobody else's may be called after it."""
+    net = {"model.0.0.weight": torch.randn(8, 4, 4, 4), "model.0.1.weight": torch.ones(4)}
+    torch.save({"epoch": 1, "loss_information": {"generator_iters": 5}, "generator": net}, tmp_path / "torchgan.pt")
+    torch.save({"epoch": 1, "generator": net}, tmp_path / "somebody.pt")
+    for stem, named in (("torchgan", True), ("somebody", False)):
+        result = run_cli("bake", tmp_path / f"{stem}.pt", tmp_path / "out.pt")
+        assert result.code == 3
+        assert ("torchgan has no equalized layer" in " ".join(result.stderr.split())) == named
 
 
 def test_the_guides_family_is_known_to_workers(toygan: Path, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
