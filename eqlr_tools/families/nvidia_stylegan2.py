@@ -13,10 +13,15 @@ The same layers stand in stylegan3's `networks_stylegan2.py`, PyTorch-StudioGAN,
 `embed_proj` a layer; for its discriminators see `nvidia_layers.py`), and MAT (`mat.py`).
 """
 
-from eqlr_tools.families.family import Family, Signature, View
+import re
+from collections.abc import Callable
+
+from eqlr_tools.families.family import Family, Rule, Rules, Signature, View
+from eqlr_tools.families.kinds import kind_of
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rules import conv, linear, mapping, modulated
 from eqlr_tools.families.stylegan2_names import NVIDIA_ADA
+from eqlr_tools.scaling import second_axis_fan_in
 
 GAINS = ("weight_gain", "bias_gain")
 _BLOCK = r"(?:.+\.)?(?:b|block)\d+\."
@@ -33,6 +38,24 @@ def _doubt(view: View, prefix: str) -> str:
     if view.rms(f"{prefix}mapping.fc0.weight") >= _ALONE_ABOVE:
         return ""
     return "nothing else says that these are the layers of a mapping network"
+
+
+def with_stated(*rules: Rule) -> Callable[[View, str], Rules]:
+    """These rules, and behind them whatever other layers of a pickled network state their constants: projects put
+    more of NVIDIA's layers into networks that are NVIDIA's otherwise (a second decoder, a background)."""
+
+    def every(view: View, prefix: str) -> Rules:
+        stated = []
+        for name, shape in view.shapes.items():
+            path = name.removesuffix(".weight")
+            if path == name or len(shape) < 2 or not name.startswith(prefix) or view.attribute(path, GAINS[0]) is None:
+                continue
+            layer, kind = re.escape(path[len(prefix) :]), kind_of(path, tuple(shape), view.shapes)
+            bias = "{layer}._bias" if f"{path}._bias" in view.shapes else "{layer}.bias"
+            stated.append(Rule(rf"(?P<layer>{layer})\.weight", kind, second_axis_fan_in, bias=bias, stated=GAINS))
+        return (*rules, *stated)
+
+    return every
 
 
 FULLY_CONNECTED = (
@@ -75,7 +98,7 @@ FAMILY = Family(
             what="eg3d's decoder behind a StyleGAN2 backbone",
         ),
     ),
-    rules=(
+    rules=with_stated(
         *FULLY_CONNECTED,
         mapping(r"decoder\.net\.\d+\.weight", stated=GAINS),
         modulated(rf"{_BLOCK}torgb\.weight", demodulated=False, bias="{layer}.bias", stated=GAINS),

@@ -6,7 +6,8 @@ them with plain ones. Per layer, never blanket:
                      plain) or, from some resolution on, a linear layer itself
     GPEN             `generator.`, an encoder `ecdN` of equalized convolutions, `final_linear`
     LIA              `dec.` and `enc.`; to-RGB is an ordinary convolution; `direction.weight` is plain, and N(0, 1)
-    CIPS             `linears.N` instead of `convs.N`; the coordinate features are plain
+    CIPS             `linears.N` instead of `convs.N`, perhaps residual blocks with an equalized `skip`, transposed and
+                     with fan_in = in * k * k if a blur is behind it; the coordinate features are plain
     Swapping AE      convolutions under names (`Conv`), encoder, generator and both discriminators
 """
 
@@ -15,6 +16,7 @@ from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rewrites_names import PSP as PSP_NAMES
 from eqlr_tools.families.rosinality_stylegan2 import BASE, GENERATOR_RULES
 from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.scaling import transposed_fan_in
 
 _LR = stated_multiplier("lr_mlp")
 
@@ -122,7 +124,18 @@ CIPS = Family(
             what="modulated 1x1 convolutions",
         ),
     ),
-    rules=GENERATOR_RULES,
+    rules=(
+        *GENERATOR_RULES,
+        conv(
+            r"(?P<layer>(?P<block>linears\.\d+\.skip)\.0)\.weight",
+            kind="conv_transpose2d",
+            fan_in=transposed_fan_in,
+            layout="IOkk",
+            bias=None,
+            beside="{block}.1.kernel",
+        ),
+        conv(r"linears\.\d+\.skip\.\d+\.weight", bias=None),
+    ),
     over=(BASE,),
 )
 

@@ -148,6 +148,23 @@ def cips() -> Built:
     return net
 
 
+def cips_residual() -> Built:
+    """CIPSres: StyledResBlock, whose skip convolution is transposed where its block enlarges."""
+    net = Built()
+    net.linear("style.1", 16, 16, lr=0.01)
+    net.put("lff.ffm.conv.weight", 12, 2, 1, 1, std=0.1)
+    net.put("emb.input", 1, 12, 8, 8)
+    for path, i, o in (("linears.0", 24, 12), ("linears.1.conv1", 12, 8), ("linears.1.conv2", 8, 8)):
+        net.modulated(f"{path}.conv", i, o, 1, 16)
+        net.put(f"{path}.activate.bias", o)
+    net.conv("linears.1.skip.0", 12, 8, 1, bias=None)
+    net.modulated("linears.2.conv2.conv", 8, 6, 1, 16)
+    net.scaled("linears.2.skip.0.weight", (8, 6, 3, 3), 1 / math.sqrt(8 * 9))
+    net.put("linears.2.skip.1.kernel", 4, 4)
+    net.modulated("to_rgb_last.conv", 6, 3, 1, 16)
+    return net
+
+
 def styleswin() -> Built:
     net = Built()
     for n in (1, 2):
@@ -1012,6 +1029,7 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "gpen": ("gpen", gpen, ()),
     "lia": ("lia", lia, ()),
     "cips": ("cips", cips, ()),
+    "cips with residual blocks": ("cips", cips_residual, ()),
     "styleswin": ("styleswin", styleswin, ()),
     "swapping autoencoder": ("swapping-autoencoder", swapping, ()),
     "mobilestylegan": ("mobilestylegan", mobilestylegan, ()),

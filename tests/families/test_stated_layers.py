@@ -65,6 +65,32 @@ def test_the_stated_constants_are_baked(network: _Layer, tmp_path: Path, run_cli
         np.testing.assert_allclose(found, tensor.numpy().astype(np.float64) * gain, rtol=1e-6)
 
 
+def test_more_layers_in_a_network_that_has_a_name_are_baked_too(
+    as_nvidia: None, tmp_path: Path, run_cli: Callable[..., Result]
+) -> None:
+    """As in projects after eg3d: NVIDIA's generator with a second decoder that no rule names."""
+    torch.manual_seed(5)
+    net, block, conv = _Layer(), _Layer(), _layer((8, 6, 3, 3), 1.0)
+    del conv.weight_gain
+    conv.affine, conv.resample_filter = _layer((6, 16), 1 / 4, 1.0), torch.nn.Parameter(torch.ones(4, 4))
+    block.conv0, block.const = conv, torch.nn.Parameter(torch.ones(6, 4, 4))
+    net.synthesis = torch.nn.Module()
+    net.synthesis.b8 = block
+    net.decoder = _Layer()
+    net.decoder.rgb_out = _layer((3, 16), 0.1 / 4, 0.1)
+    net.decoder.plain = torch.nn.Linear(4, 4)
+    with (tmp_path / "net.pkl").open("wb") as file:
+        pickle.dump({"G_ema": net}, file)
+    checkpoint = open_checkpoint(tmp_path / "net.pkl")
+    recognition = recognise(checkpoint, checkpoint.networks[0])
+    assert recognition.family == "nvidia-stylegan2-ada"
+    scales = {layer.name: (layer.scale, layer.bias_scale) for layer in recognition.equalized}
+    assert scales == {
+        "synthesis.b8.conv0.affine": pytest.approx((1 / 4, 1.0)),
+        "decoder.rgb_out": pytest.approx((0.1 / 4, 0.1)),
+    }
+
+
 def test_a_state_dict_says_nothing_and_is_not_believed(network: _Layer, tmp_path: Path) -> None:
     torch.save(network.state_dict(), tmp_path / "net.pt")
     checkpoint = open_checkpoint(tmp_path / "net.pt")
