@@ -7,7 +7,9 @@ Convolutions are stored (k, k, in, out), dense layers (in, out). The fused up-co
 
     ProGAN      gain sqrt(2); the first dense layer sqrt(2) / 4; ToRGB and the last dense layer of D 1; lr 1
     StyleGAN    gain sqrt(2), mapping included; ToRGB, StyleMod and the last dense layer of D 1; mapping lr 0.01
-    StyleGAN2   gain 1 (sqrt(2) is in the activation); mapping lr 0.01, D's mapping 0.1
+    StyleGAN2   gain 1 (sqrt(2) is in the activation); mapping lr 0.01, D's mapping 0.1. Its configurations B to D have
+                StyleGAN's scopes (`ToRGB_lod0`, `FromRGB_lod0`) around the same layers. ADA's discriminator may divide
+                a weight by its spectral norm (`weight_sn`), which cancels any constant
 
 Not scaled: constants, noise, LabelConcat. `static_kwargs` of a pickle may state `mapping_lrmul`. The discriminators of
 ProGAN and StyleGAN have the same variables and the same constants, and only the younger one blurs; its function is
@@ -15,6 +17,7 @@ called `D_basic`. Where no function is named they go by the older one's name.
 """
 
 import math
+from dataclasses import replace
 
 from eqlr_tools.families.family import Family, Rule, Signature, View
 from eqlr_tools.families.multipliers import MultiplierRule, stated_multiplier
@@ -146,6 +149,9 @@ STYLEGAN = Family(
     load_back="construct the network with use_wscale=False, and the mapping weights divided by mapping_lrmul",
 )
 
+_FROM_RGB = r"(?:.+/)?(?:\d+x\d+/FromRGB|FromRGB_lod\d+)"
+"""As StyleGAN2's discriminator has it, and the one of its configurations B to D, which grows."""
+
 STYLEGAN2 = Family(
     id="nvidia-stylegan2-tf",
     title="StyleGAN2 and StyleGAN2-ADA in TensorFlow by NVIDIA",
@@ -156,19 +162,23 @@ STYLEGAN2 = Family(
         Signature(
             r"(?:.+/)?\d+x\d+/Conv1_down/weight",
             4,
-            also=(r"(?:.+/)?Output/weight", r"(?:.+/)?\d+x\d+/FromRGB/weight"),
+            also=(r"(?:.+/)?Output/weight", rf"{_FROM_RGB}/weight"),
             what="StyleGAN2's discriminator",
         ),
     ),
     namings=NVIDIA_TF,
     rules=(
+        *(
+            replace(rule, beside="{layer}/weight_sn", self_normalised=True)
+            for rule in (_conv(r".+/weight"), _dense(r".+/weight"))
+        ),
         _dense(r"(?:.+/)?(?:G_)?mapping/Dense\d+/weight", lr=_LRMUL),
         _dense(r"(?:.+/)?Mapping\d+/weight", lr=_LRMUL),
         _dense(r"(?:.+/)?LabelEmbed/weight"),
         _dense(r"(?P<layer>(?P<conv>.+)/mod)_weight", bias="{conv}/mod_bias"),
-        _conv(rf"{_RES}/ToRGB/weight", beside="{layer}/mod_weight"),
+        _conv(rf"(?:{_RES}/ToRGB|(?:.+/)?ToRGB_lod\d+)/weight", beside="{layer}/mod_weight"),
         _conv(rf"{_RES}/Conv\w*/weight", beside="{layer}/mod_weight", demodulated=True),
-        _conv(rf"{_RES}/(?:Conv\w*|Skip|FromRGB|ToRGB)/weight"),
+        _conv(rf"(?:{_RES}/(?:Conv\w*|Skip|ToRGB)|{_FROM_RGB})/weight"),
         _dense(rf"(?:{_RES}/Dense\d*|(?:.+/)?Output)/weight"),
     ),
 )

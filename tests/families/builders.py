@@ -474,6 +474,42 @@ def stylegan2_tf_discriminator() -> Built:
     return net
 
 
+def stylegan2_tf_growing() -> Built:
+    """Configurations B to D: StyleGAN2's layers in scopes that are named after a level of detail."""
+    net = Built(dropped={"mod"})
+    net.put("G_synthesis/lod")
+    net.put("G_synthesis/4x4/Const/const", 1, 12, 4, 4)
+    for path, i, o, k in (("4x4/Conv", 12, 12, 3), ("8x8/Conv0_up", 12, 8, 3), ("ToRGB_lod1", 12, 3, 1)):
+        _tf(net, f"G_synthesis/{path}", (k, k, i, o), k * k * i)
+        net.scaled(f"G_synthesis/{path}/mod_weight", (16, i), 1 / 4)
+        net.put(f"G_synthesis/{path}/mod_bias", i)
+    _tf(net, "G_mapping/Dense0", (16, 16), 16, 1.0, 0.01)
+    net.dropped.clear()
+    return net
+
+
+def stylegan2_tf_growing_discriminator() -> Built:
+    net = Built()
+    net.put("lod")
+    for level, o in ((0, 8), (1, 12)):
+        _tf(net, f"FromRGB_lod{level}", (1, 1, 3, o), 3)
+    _tf(net, "8x8/Conv0", (3, 3, 8, 8), 72)
+    _tf(net, "8x8/Conv1_down", (3, 3, 8, 12), 72)
+    _tf(net, "4x4/Conv", (3, 3, 13, 12), 117)
+    _tf(net, "4x4/Dense0", (192, 12), 192)
+    _tf(net, "Output", (12, 1), 12)
+    return net
+
+
+def ada_tf_spectral_discriminator() -> Built:
+    """Where a weight is divided by its spectral norm, no constant is left of it; elsewhere all is as ever."""
+    net = stylegan2_tf_discriminator()
+    for path, size in (("8x8/Conv0", 8), ("4x4/Dense0", 12)):
+        net.put(f"{path}/weight_sn", 1, size)
+        del net.constants[f"{path}/weight"]
+    return net
+
+
 def _hooked(net: Built, path: str, shape: tuple[int, ...], fan: int, gain: float = 1.0, lr: float = 1.0) -> None:
     net.scaled(f"{path}.weight_orig", shape, gain * lr / math.sqrt(fan), lr, baked=f"{path}.weight")
 
@@ -1064,6 +1100,9 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "stylegan tf": ("nvidia-stylegan-tf", stylegan_tf, ()),
     "stylegan2 tf": ("nvidia-stylegan2-tf", stylegan2_tf, ()),
     "stylegan2 tf discriminator": ("nvidia-stylegan2-tf", stylegan2_tf_discriminator, ()),
+    "stylegan2 tf, growing": ("nvidia-stylegan2-tf", stylegan2_tf_growing, ()),
+    "stylegan2 tf, growing discriminator": ("nvidia-stylegan2-tf", stylegan2_tf_growing_discriminator, ()),
+    "ada tf with spectral norm": ("nvidia-stylegan2-tf", ada_tf_spectral_discriminator, ()),
     "mmgen stylegan2": ("mmgen-stylegan2", mmgen_stylegan2, ()),
     "interfacegan stylegan": ("interfacegan-stylegan", interfacegan_stylegan, ()),
     "mmgen stylegan1": ("mmgen-stylegan1", mmgen_stylegan1, ()),
