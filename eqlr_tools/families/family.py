@@ -90,14 +90,15 @@ class Signature:
     """When a network is of a family: an anchor that must be there, more that must be, and what must not.
 
     Patterns are full matches; `anchor` starts behind any prefix (`generator.`, `stylegan_decoder.`), and what stood
-    before it becomes the family's prefix in this network. `also` is looked for behind the prefix, `never` in the
-    whole network. `rank` is the anchor's number of axes.
+    before it becomes the family's prefix in this network. `also` and `without` are looked for behind the prefix,
+    `never` in the whole network. `rank` is the anchor's number of axes.
     """
 
     anchor: str
     rank: int | None = None
     also: tuple[str, ...] = ()
     never: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
     what: str = ""
 
 
@@ -294,11 +295,12 @@ def _check(signature: Signature, shapes: Mapping[str, Shape], anchor: str, prefi
         wanted = re.compile(pattern)
         if not any(wanted.fullmatch(name) for name in inside):
             return False, f"has {anchor}, but no tensor is called {_readable(pattern)}"
-    for pattern in signature.never:
-        unwanted = re.compile(rf"(?:.*[./])?{pattern}")
-        hit = next((name for name in shapes if unwanted.fullmatch(name)), None)
-        if hit:
-            return False, f"has {anchor}, but also {hit}"
+    for patterns, names in ((signature.never, shapes), (signature.without, inside)):
+        for pattern in patterns:
+            unwanted = re.compile(rf"(?:.*[./])?{pattern}")
+            hit = next((name for name in names if unwanted.fullmatch(name)), None)
+            if hit:
+                return False, f"has {anchor}, but also {hit}"
     shape = "×".join(map(str, shapes[anchor])) or "()"
     return True, f"has {anchor} ({shape})" + (f": {signature.what}" if signature.what else "")
 

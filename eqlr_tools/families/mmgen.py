@@ -21,7 +21,7 @@ from eqlr_tools.families.stylegan1_ports import MMGEN
 from eqlr_tools.scaling import SQRT2, second_axis_fan_in
 
 _UPSTREAM = "open-mmlab/mmgeneration"
-_NEVER = (r".*weight_u", r".*weight_mask")
+_OTHER_HOOKS = (r".*weight_u", r".*weight_mask")
 _KINDS = {2: "linear", 3: "conv1d", 4: "conv2d", 5: "modulated_conv2d"}
 _LOAD_BACK = "construct the modules with equalized_lr_cfg=None"
 _MAPPING_LR = stated_multiplier("lr_mlp")
@@ -69,14 +69,14 @@ STYLEGAN2 = Family(
             r"conv1\.conv\.style_modulation\.linear\.weight_orig",
             2,
             also=(r"conv1\.conv\.weight_orig",),
-            never=_NEVER,
+            without=_OTHER_HOOKS,
             what="a modulated convolution with the EqualizedLR hook",
         ),
         Signature(
             r"final_linear\.0\.linear\.weight_orig",
             2,
             also=(r"convs\.1\.conv2\.1\.conv\.weight_orig",),
-            never=_NEVER,
+            without=_OTHER_HOOKS,
             what="the hooked discriminator",
         ),
     ),
@@ -101,14 +101,14 @@ STYLEGAN1 = Family(
             r"convs\.0\.adain1\.affine\.weight_orig",
             2,
             also=(r"style_mapping\.\d+\.linear\.weight_orig",),
-            never=_NEVER,
+            without=_OTHER_HOOKS,
             what="AdaIN styles with the EqualizedLR hook",
         ),
         Signature(
             r"final_linear\.0\.linear\.weight_orig",
             2,
             also=(r"from_rgb\.0\.conv\.weight_orig", r"convs\.0\.0\.conv\.weight_orig"),
-            never=(*_NEVER, r"conv2\.1\.conv\.weight_orig"),
+            without=(*_OTHER_HOOKS, r"conv2\.1\.conv\.weight_orig"),
             what="the hooked discriminator",
         ),
     ),
@@ -128,8 +128,8 @@ PGGAN = Family(
     architecture="progan",
     upstream=_UPSTREAM,
     signatures=(
-        Signature(r"noise2feat\.linear\.weight_orig", 2, never=_NEVER, what="the hooked generator"),
-        Signature(r"decision\.linear0\.weight_orig", 2, never=_NEVER, what="the hooked discriminator"),
+        Signature(r"noise2feat\.linear\.weight_orig", 2, without=_OTHER_HOOKS, what="the hooked generator"),
+        Signature(r"decision\.linear0\.weight_orig", 2, without=_OTHER_HOOKS, what="the hooked discriminator"),
     ),
     rules=(
         *hooked(r"noise2feat\.linear", SQRT2 / 4, ranks=(2,)),

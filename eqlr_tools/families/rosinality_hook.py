@@ -80,20 +80,20 @@ FAMILY = Family(
         Signature(
             r"generator\.progression\.\d+\.adain1\.style\.linear\.weight_orig",
             2,
-            never=_OTHERS,
+            without=_OTHERS,
             what="the EqualLR hook of the StyleGAN generator",
         ),
         Signature(
             r"progression\.\d+\..*conv\.weight_orig",
             4,
             also=(r"(from_rgb|to_rgb|linear).*",),
-            never=_OTHERS,
+            without=_OTHERS,
             what="the EqualLR hook of a progressive network",
         ),
         Signature(
             r"(progression_|to_rgb_?|from_rgb_?)\d+.*\.weight_orig",
             4,
-            never=_OTHERS,
+            without=_OTHERS,
             what="the EqualLR hook of a progressive network",
         ),
     ),

@@ -15,10 +15,11 @@ stacks of linear layers whose size shows one; that it is the bias's, too, only w
 import math
 import re
 import statistics
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
-from eqlr_tools.families.family import Family, Question, Rule, Signature, View
+from eqlr_tools.families.family import Family, Question, Rule, Rules, Signature, View
 from eqlr_tools.families.kinds import kind_beside
 from eqlr_tools.families.multipliers import inferred_multiplier
 from eqlr_tools.scaling import SQRT2, Shape, second_axis_fan_in
@@ -61,6 +62,62 @@ def _hooked(pattern: str, rank: int, bias: str, **changes: Any) -> Rule:
     )
 
 
+_HOOKED = (
+    _hooked(
+        r"(?P<outer>.+)\.linear",
+        2,
+        "{outer}.bias",
+        lr_multiplier=inferred_multiplier,
+        bias_rule="lr_multiplier",
+        beside="{outer}.bias",
+    ),
+    *(
+        _hooked(r".+", rank, bias, beside=beside, baked_bias=baked, lr_multiplier=lr)
+        for rank, lr in ((2, inferred_multiplier), (3, 1.0), (4, 1.0), (5, 1.0))
+        for bias, beside, baked in (
+            ("{layer}.bias_param", "{layer}.bias_param", "{layer}.bias"),
+            ("{layer}.bias", None, None),
+        )
+    ),
+)
+_OTHER_HOOKS = ("weight_u", "weight_v", "weight_mask")
+"""What spectral norm and pruning keep beside a `weight_orig`."""
+
+
+def _otherwise_hooked(view: View) -> set[str]:
+    """Layers whose `weight_orig` is spectral norm's or pruning's."""
+    split = (name.rpartition(".") for name in view.shapes)
+    return {path for path, _, last in split if last in _OTHER_HOOKS}
+
+
+def _otherwise_parametrized(view: View) -> set[str]:
+    """Layers whose parametrization has a state: spectral norm's vectors, an orthogonal base, a stored scale."""
+    matches = (re.fullmatch(r"(.+)\.parametrizations\.weight\.\d+\..+", name) for name in view.shapes)
+    return {match[1] for match in matches if match}
+
+
+def _except_those_of(rules: Rules, others: Callable[[View], set[str]]) -> Callable[[View, str], Rules]:
+    """The rules for all layers but the ones that another mechanism of the same names works on."""
+
+    def remaining(view: View, prefix: str) -> Rules:
+        paths = "|".join(map(re.escape, sorted(others(view))))
+        never = rf"(?!(?:{paths})\.(?:weight_|parametrizations\.))" if paths else ""
+        return tuple(replace(rule, pattern=never + rule.pattern) for rule in rules)
+
+    return remaining
+
+
+def _none_left(stored: str, others: Callable[[View], set[str]], who: str) -> Callable[[View, str], str]:
+    """The doubt of a family whose names another mechanism has as well: that no layer is left for it."""
+
+    def doubt(view: View, prefix: str) -> str:
+        matches = (re.fullmatch(rf"(.+)\.{stored}", name) for name in view.shapes)
+        left = {match[1] for match in matches if match} - others(view)
+        return "" if left else f"all layers of that name are {who}"
+
+    return doubt
+
+
 HOOK = Family(
     id="equalized-hook",
     title="an EqualizedLR or EqualLR hook of unknown gain",
@@ -69,33 +126,31 @@ HOOK = Family(
     signatures=(
         Signature(
             r".+\.weight_(?:orig|origin|param)",
-            never=(r".*weight_u", r".*weight_v", r".*weight_mask", r".*weight_scale"),
-            what="a hook keeps the stored weight under this name, and neither spectral norm nor pruning does",
+            never=(r".*weight_scale",),
+            what="a hook keeps the stored weight under this name",
         ),
     ),
-    rules=(
-        _hooked(
-            r"(?P<outer>.+)\.linear",
-            2,
-            "{outer}.bias",
-            lr_multiplier=inferred_multiplier,
-            bias_rule="lr_multiplier",
-            beside="{outer}.bias",
-        ),
-        *(
-            _hooked(r".+", rank, bias, beside=beside, baked_bias=baked, lr_multiplier=lr)
-            for rank, lr in ((2, inferred_multiplier), (3, 1.0), (4, 1.0), (5, 1.0))
-            for bias, beside, baked in (
-                ("{layer}.bias_param", "{layer}.bias_param", "{layer}.bias"),
-                ("{layer}.bias", None, None),
-            )
-        ),
-    ),
+    rules=_except_those_of(_HOOKED, _otherwise_hooked),
+    doubt=_none_left(_STORED, _otherwise_hooked, "spectral norm's or pruning's"),
     generic=True,
     keys_are_proof=True,
     question=lambda view, prefix: _gain_question(
         "a hook rescales its weights at run time", "rosinality's hook, mmgeneration's PGGAN and StyleGAN"
     ),
+)
+
+_PARAMETRIZED = tuple(
+    Rule(
+        r"(?P<layer>.+)\.parametrizations\.weight\.original",
+        kind,
+        second_axis_fan_in,
+        lr_multiplier=inferred_multiplier,
+        bias="{layer}.parametrizations.bias.original",
+        baked_weight="{layer}.weight",
+        baked_bias="{layer}.bias",
+        rank=(rank,),
+    )
+    for rank, kind in _KINDS.items()
 )
 
 PARAMETRIZATION = Family(
@@ -106,23 +161,11 @@ PARAMETRIZATION = Family(
     signatures=(
         Signature(
             r".+\.parametrizations\.weight\.original",
-            never=(r"parametrizations\.\w+\.\d+\..+", r"parametrizations\.weight\.original[01]"),
-            what="a parametrization without any state, neither weight norm nor spectral norm",
+            what="a parametrization that is no weight norm",
         ),
     ),
-    rules=tuple(
-        Rule(
-            r"(?P<layer>.+)\.parametrizations\.weight\.original",
-            kind,
-            second_axis_fan_in,
-            lr_multiplier=inferred_multiplier,
-            bias="{layer}.parametrizations.bias.original",
-            baked_weight="{layer}.weight",
-            baked_bias="{layer}.bias",
-            rank=(rank,),
-        )
-        for rank, kind in _KINDS.items()
-    ),
+    rules=_except_those_of(_PARAMETRIZED, _otherwise_parametrized),
+    doubt=_none_left(r"parametrizations\.weight\.original", _otherwise_parametrized, "another parametrization's"),
     generic=True,
     keys_are_proof=True,
     question=lambda view, prefix: _gain_question(

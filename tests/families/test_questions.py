@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import Result
+from tests.families.builders import mmgen_stylegan2, progressive_hook
 
 Run = Callable[..., Result]
 State = dict[str, torch.Tensor]
@@ -256,3 +257,53 @@ def test_other_parametrizations_are_named_and_left_alone(said: str, parts: Any, 
         assert f"re-parametrised by {said}, which is no equalization" in result.stderr.replace("\n", " ")
     assert said in run_cli("explain", path).stdout
     assert run_cli("audit", path).code == 0
+
+
+SPECTRAL: dict[str, State] = {
+    "weight_orig": {
+        "critic.0.weight_orig": _normal(16, 16, 3, 3),
+        "critic.0.weight_u": _normal(16),
+        "critic.0.weight_v": _normal(144),
+        "critic.1.weight_orig": _normal(16, 16),
+        "critic.1.weight_mask": torch.ones(16, 16),
+    },
+    "parametrizations.weight.original": {
+        "critic.0.parametrizations.weight.original": _normal(16, 16, 3, 3),
+        "critic.0.parametrizations.weight.0._u": _normal(16),
+        "critic.0.parametrizations.weight.0._v": _normal(144),
+        "critic.1.parametrizations.weight.original0": _normal(16, 1),
+        "critic.1.parametrizations.weight.original1": _normal(16, 16),
+    },
+}
+
+
+@pytest.mark.parametrize("stored", SPECTRAL)
+def test_another_mechanism_elsewhere_in_the_file_hides_nothing(stored: str, tmp_path: Path, run_cli: Run) -> None:
+    """An equalized generator beside a critic with spectral norm: the one is asked about, the other left alone."""
+    state = {f"gen.{n}.{stored}": _normal(16, 16, 3, 3) for n in range(3)} | SPECTRAL[stored]
+    torch.save(state, tmp_path / "net.pt")
+    assert run_cli("bake", tmp_path / "net.pt", tmp_path / "out.pt").code == 2
+    assert run_cli("bake", tmp_path / "net.pt", tmp_path / "out.pt", "--gain", "1").code == 0
+    baked = torch.load(tmp_path / "out.pt", weights_only=True)
+    for name, tensor in state.items():
+        if name.startswith("critic."):
+            torch.testing.assert_close(baked[name], tensor, rtol=0, atol=0)
+        else:
+            torch.testing.assert_close(baked[name.replace(stored, "weight")], tensor * C3)
+    torch.save(SPECTRAL[stored], tmp_path / "critic.pt")
+    assert run_cli("bake", tmp_path / "critic.pt", tmp_path / "none.pt", "--gain", "1").code == 3
+
+
+def test_a_named_hook_is_seen_beside_spectral_norm(tmp_path: Path, run_cli: Run) -> None:
+    for build in (mmgen_stylegan2, progressive_hook):
+        net = build()
+        state = {f"generator.{name}": torch.from_numpy(array) for name, array in net.tensors.items()}
+        torch.save(state | SPECTRAL["weight_orig"], tmp_path / "net.pt")
+        result = run_cli("bake", tmp_path / "net.pt", tmp_path / "out.pt", "--force")
+        assert result.code == 0, result.stderr
+        baked = torch.load(tmp_path / "out.pt", weights_only=True)
+        for name, constant in net.constants.items():
+            found = baked["generator." + net.baked.get(name, name)]
+            torch.testing.assert_close(found, state[f"generator.{name}"] * constant)
+        for name, tensor in SPECTRAL["weight_orig"].items():
+            torch.testing.assert_close(baked[name], tensor, rtol=0, atol=0)
