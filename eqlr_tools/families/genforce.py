@@ -1,4 +1,4 @@
-"""genforce (GenForce, bytedance/Hammer, sefa, interfacegan, MIT): PGGAN, StyleGAN and StyleGAN2 in one naming.
+"""genforce (GenForce, sefa, idinvert, MIT): PGGAN, StyleGAN and StyleGAN2 in one naming. Its successor: `hammer.py`.
 
     w = v * gain * lr / sqrt(in * k * k),     b_eff = b * lr
 
@@ -26,7 +26,9 @@ _UPSTREAM = "genforce/genforce"
 
 
 def _last_dense(view: View, prefix: str) -> str:
-    """The layer with the highest number among the dense ones: the discriminator's score."""
+    """The discriminator's score: the layer with the highest number among the dense ones, or in Hammer `output`."""
+    if len(view.shapes.get(f"{prefix}output.weight", ())) == 2:
+        return "output"
     numbers = [
         int(match[1])
         for name, shape in view.shapes.items()
@@ -35,7 +37,7 @@ def _last_dense(view: View, prefix: str) -> str:
     return f"layer{max(numbers, default=-1)}"
 
 
-def _progressive(view: View, prefix: str) -> Rules:
+def progressive_rules(view: View, prefix: str) -> Rules:
     """The rules of gain sqrt(2), where the last dense layer of a discriminator has gain 1."""
     transposed = "|".join(re.escape(name) for name in _fused_up(view, prefix)) or r"(?!)"
     last = _last_dense(view, prefix)
@@ -86,6 +88,7 @@ STYLEGAN2 = Family(
     ),
     rules=(
         mapping(r"mapping\.dense\d+\.weight", _LRMUL),
+        linear(r"(?:mapping\.)?LabelEmbed\.weight"),
         linear(r".+\.style\.weight"),
         linear(r"(?:synthesis\.early_layer|layer\d+)\.weight"),
         conv(r"synthesis\.layer\d+\.weight", kind="modulated_conv2d", demodulated=True, beside="{layer}.style.weight"),
@@ -116,7 +119,7 @@ STYLEGAN = Family(
             what="StyleGAN's discriminator",
         ),
     ),
-    rules=_progressive,
+    rules=progressive_rules,
     namings=GENFORCE_STYLEGAN,
     doubt=switched_off("use_wscale"),
     load_back=_LOAD_BACK,
@@ -144,7 +147,7 @@ PGGAN = Family(
             what="PGGAN's discriminator",
         ),
     ),
-    rules=_progressive,
+    rules=progressive_rules,
     namings=GENFORCE_PGGAN,
     doubt=switched_off("use_wscale"),
     load_back=_LOAD_BACK,

@@ -748,6 +748,81 @@ def genforce_pggan_discriminator() -> Built:
     return net
 
 
+def genforce_ada() -> Built:
+    net = genforce_stylegan2()
+    net.linear("mapping.LabelEmbed", 5, 16)
+    return net
+
+
+def genforce_ada_discriminator() -> Built:
+    net = genforce_stylegan2_discriminator()
+    net.linear("LabelEmbed", 5, 12)
+    return net
+
+
+def hammer_stylegan2() -> Built:
+    net = Built()
+    net.put("w_avg", 16)
+    net.linear("mapping.embedding", 5, 16)
+    for n, i in ((0, 32), (1, 16)):
+        net.linear(f"mapping.dense{n}", i, 16, lr=0.01)
+    net.put("synthesis.early_layer.const", 1, 12, 4, 4)
+    for path, i, o, k in (("layer0", 12, 12, 3), ("layer1", 12, 8, 3), ("output0", 12, 3, 1)):
+        net.conv(f"synthesis.{path}", i, o, k)
+        net.linear(f"synthesis.{path}.style", 16, i)
+    net.put("synthesis.layer0.noise_strength")
+    net.put("synthesis.layer1.filter", 4, 4)
+    net.conv("synthesis.residual1", 12, 8, 1, bias=None)
+    return net
+
+
+def hammer_stylegan2_discriminator() -> Built:
+    net = Built()
+    net.linear("embedding", 5, 16)
+    for n in (0, 1):
+        net.linear(f"mapping{n}", 16, 16, lr=0.1)
+    net.conv("input0", 3, 8, 1)
+    net.conv("layer0", 8, 8, 3)
+    net.conv("layer1", 8, 12, 3)
+    net.put("layer1.filter", 4, 4)
+    net.conv("residual0", 8, 12, 1, bias=None)
+    net.conv("layer2", 13, 12, 3)
+    net.linear("layer3", 192, 12)
+    net.linear("output", 12, 16)
+    return net
+
+
+def hammer_stylegan() -> Built:
+    net = Built()
+    net.put("w_avg", 16)
+    net.linear("mapping.dense0", 16, 16, SQRT2, 0.01)
+    net.put("synthesis.lod")
+    net.put("synthesis.layer0.const", 1, 12, 4, 4)
+    net.put("synthesis.layer0.noise_strength", 12)
+    net.linear("synthesis.layer0.style", 16, 24)
+    net.conv("synthesis.layer1", 12, 12, 3, SQRT2)
+    net.linear("synthesis.layer1.style", 16, 24)
+    net.conv("synthesis.layer2", 12, 8, 3, SQRT2)
+    net.put("synthesis.layer2.filter", 1, 1, 3, 3)
+    net.conv("synthesis.output0", 12, 3, 1)
+    return net
+
+
+def hammer_progressive_discriminator(blurs: bool) -> Built:
+    """Of PGGAN, or with filters of StyleGAN: the score is `output`, and the dense layer before it has gain √2."""
+    net = Built()
+    net.put("lod")
+    net.conv("input0", 3, 8, 1, SQRT2)
+    net.conv("layer0", 8, 8, 3, SQRT2)
+    net.conv("layer1", 8, 12, 3, SQRT2)
+    if blurs:
+        net.put("layer1.filter", 1, 1, 3, 3)
+    net.conv("layer2", 13, 12, 3, SQRT2)
+    net.linear("layer3", 192, 12, SQRT2)
+    net.linear("output", 12, 1)
+    return net
+
+
 def interfacegan() -> Built:
     net = Built()
     for path, i, o, k, gain in (("layer0", 16, 12, 4, SQRT2), ("layer1", 12, 12, 3, SQRT2), ("output0", 12, 3, 1, 1.0)):
@@ -1126,6 +1201,13 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "genforce stylegan": ("genforce-stylegan", genforce_stylegan, ()),
     "genforce pggan": ("genforce-pggan", genforce_pggan, ()),
     "genforce pggan discriminator": ("genforce-pggan", genforce_pggan_discriminator, ()),
+    "genforce ada": ("genforce-stylegan2", genforce_ada, ()),
+    "genforce ada discriminator": ("genforce-stylegan2", genforce_ada_discriminator, ()),
+    "hammer stylegan2": ("hammer-stylegan2", hammer_stylegan2, ()),
+    "hammer stylegan2 discriminator": ("hammer-stylegan2", hammer_stylegan2_discriminator, ()),
+    "hammer stylegan": ("hammer-stylegan", hammer_stylegan, ()),
+    "hammer stylegan discriminator": ("hammer-stylegan", lambda: hammer_progressive_discriminator(blurs=True), ()),
+    "hammer pggan discriminator": ("hammer-pggan", lambda: hammer_progressive_discriminator(blurs=False), ()),
     "interfacegan": ("interfacegan-pggan", interfacegan, ()),
     "t-ae": ("tae-stylegan", tae, ()),
     "wscale": ("wscale-progan", wscale, ()),
