@@ -20,6 +20,8 @@ from eqlr_tools.families.naming import Naming
 from eqlr_tools.scaling import FanIn, Shape, he_constant
 
 BiasRule = Literal["plain", "lr_multiplier", "scale"]
+ALL = "*"
+"""Instead of a family's id, in `Family.over`: every other one."""
 
 
 class View(Protocol):

@@ -65,6 +65,11 @@ FULLY_CONNECTED = (
     linear(r"(?:.+\.)?affine\.weight", stated=GAINS),
 )
 
+DISCRIMINATOR = (
+    conv(rf"{_BLOCK}(?:fromrgb|conv|conv0|conv1|skip)\.weight", unless="{layer}.affine.weight", stated=GAINS),
+    linear(rf"{_BLOCK}(?:fc|out)\.weight", stated=GAINS),
+)
+
 FAMILY = Family(
     id="nvidia-stylegan2-ada",
     title="StyleGAN2-ADA in PyTorch by NVIDIA, and projects with its layers",
@@ -105,8 +110,7 @@ FAMILY = Family(
         modulated(rf"{_BLOCK}conv[01]\.weight", bias="{layer}.bias", stated=GAINS),
         conv(rf"{_BLOCK}conv[01]\.weight", beside="{layer}.affine.weight", self_normalised=True),
         conv(rf"{_BLOCK}torgb\.weight", stated=GAINS),
-        conv(rf"{_BLOCK}(?:fromrgb|conv|conv0|conv1|skip)\.weight", unless="{layer}.affine.weight", stated=GAINS),
-        linear(rf"{_BLOCK}(?:fc|out)\.weight", stated=GAINS),
+        *DISCRIMINATOR,
     ),
     namings=NVIDIA_ADA,
     doubt=_doubt,

@@ -15,7 +15,7 @@ embedding), projects it (`mapping.embed_proj`, activated), and averages w per cl
 from dataclasses import replace
 
 from eqlr_tools.families.family import Family, Signature
-from eqlr_tools.families.nvidia_stylegan2 import FULLY_CONNECTED, GAINS, with_stated
+from eqlr_tools.families.nvidia_stylegan2 import DISCRIMINATOR, FULLY_CONNECTED, GAINS, with_stated
 from eqlr_tools.families.rules import conv, linear
 from eqlr_tools.families.stylegan3_names import NVIDIA, XL
 
@@ -40,7 +40,7 @@ FAMILY = Family(
             what="alias-free synthesis layers",
         ),
     ),
-    rules=with_stated(*FULLY_CONNECTED, *SYNTHESIS),
+    rules=with_stated(*FULLY_CONNECTED, *SYNTHESIS, *DISCRIMINATOR),
     namings=NVIDIA,
     load_back="set weight_gain and bias_gain of every layer to 1 in the loaded object; "
     "SynthesisInput has its constant in the code",

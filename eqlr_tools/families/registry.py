@@ -12,7 +12,7 @@ from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.errors import AmbiguousError, UsageError
 from eqlr_tools.families.catalogue import FAMILIES, known_families
-from eqlr_tools.families.family import Family, Overrides, Question, Verdict
+from eqlr_tools.families.family import ALL, Family, Overrides, Question, Verdict
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.multipliers import Multiplier
 from eqlr_tools.families.plain import PLAIN, plain_layers, reparametrised
@@ -155,6 +155,9 @@ def _decide(
         return said
     named = {verdict.family: family_named(verdict.family) for verdict in matched}
     outdone = {name for claimant in named.values() for name in claimant.over}
+    for claimant in named.values():
+        if ALL in claimant.over:
+            outdone |= set(named) - {claimant.id}
     specific = any(not claimant.generic for claimant in named.values())
     left = [v for v in matched if v.family not in outdone and not (specific and named[v.family].generic)]
     if len(left) > 1:

@@ -158,7 +158,10 @@ def _generator(
 ) -> Naming:
     slots = _slots(rename, embedding=embedding, keeps_defaults=keeps_defaults)
     measured = _measured(rename)
-    return Naming(ARCHITECTURE, "generator", slots, *places, reads_only, caution, measured=measured)
+    structure = "a class embedding" if embedding else ""
+    return Naming(
+        ARCHITECTURE, "generator", slots, *places, reads_only, caution, measured=measured, structure=structure
+    )
 
 
 NVIDIA = (_generator(_nvidia, (("G",), ("G_ema",))), *NVIDIA_DISCRIMINATORS)

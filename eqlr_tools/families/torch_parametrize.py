@@ -7,7 +7,7 @@ Weight norm writes `original0` and `original1`, spectral norm `0._u`: neither is
 scale is somebody else's parametrization: its constant is in code that the file does not hold.
 """
 
-from eqlr_tools.families.family import Family, Signature, View
+from eqlr_tools.families.family import ALL, Family, Signature, View
 from eqlr_tools.families.kinds import kind_of
 from eqlr_tools.families.layer import Layer
 
@@ -52,5 +52,6 @@ FAMILY = Family(
         ),
     ),
     keys_are_proof=True,
+    over=(ALL,),  # Of a baked network some layers may be equalized again; the rest keeps its names, and is plain.
     extra=_stored,
 )

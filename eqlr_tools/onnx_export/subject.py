@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
-from eqlr_tools.errors import AmbiguousError, UsageError
+from eqlr_tools.errors import AmbiguousError, UnreadableError, UsageError
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.onnx_export import (
     gfpgan,
@@ -22,6 +22,7 @@ from eqlr_tools.onnx_export import (
 from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
 from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network, with_mapping
+from eqlr_tools.rewriting.fitting import require_fitting
 from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
 
 
@@ -46,10 +47,10 @@ def exported_architectures() -> frozenset[tuple[str, str]]:
 def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -> Subject:
     """The network to export. Raises UsageError if there is none, AmbiguousError if it is not clear which."""
     recognitions = recognise_all(checkpoint, selection)
-    found = [(r, canonical_network(r)) for r in recognitions]
+    found, misfits = _seen(recognitions)
     known = [(r, c) for r, c in found if c is not None and (c.naming.architecture, c.naming.role) in _MAKERS]
     if not known:
-        raise _refusal(checkpoint, recognitions)
+        raise misfits[0] if misfits else _refusal(checkpoint, recognitions)
     recognition, canonical = _chosen(checkpoint, known)
     refuse_undecided(checkpoint, [recognition])
     if canonical.leftover:
@@ -66,6 +67,7 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
         raise UsageError(
             f"{checkpoint.path}: --resolution and --alpha are about growing networks", hint="leave them out"
         )
+    require_fitting(checkpoint.path, canonical)
     made = _MAKERS[canonical.naming.architecture, canonical.naming.role](canonical, choices)
     notes = list(made.notes)
     if len(known) > 1:
@@ -87,6 +89,20 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
         {**made.facts, **made.network.facts},
         tuple(notes),
     )
+
+
+def _seen(
+    recognitions: Sequence[Recognition],
+) -> tuple[list[tuple[Recognition, CanonicalNetwork | None]], list[UnreadableError]]:
+    """Each network with its canonical form if it has one, and why those have none whose names would fit."""
+    found: list[tuple[Recognition, CanonicalNetwork | None]] = []
+    misfits: list[UnreadableError] = []
+    for recognition in recognitions:
+        try:
+            found.append((recognition, canonical_network(recognition)))
+        except UnreadableError as error:
+            misfits.append(error)
+    return found, misfits
 
 
 def _chosen(

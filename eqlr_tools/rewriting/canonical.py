@@ -97,11 +97,11 @@ def canonical_networks(recognition: Recognition) -> list[CanonicalNetwork]:
             continue
         try:
             reading = _read(recognition, naming, depth, tensors, prefix)
+            _require_outputs(recognition, reading.parts)
         except UnreadableError as error:
             misfit = misfit or error
             continue
-        if _outputs_agree(reading.parts):
-            found.append(_view(recognition, family, naming, depth, reading, tensors, prefix))
+        found.append(_view(recognition, family, naming, depth, reading, tensors, prefix))
     if misfit and not found:
         raise misfit
     # A naming that leaves tensors over fits by chance, as a smaller network would; sorting keeps the order otherwise.
@@ -130,8 +130,8 @@ def _view(
     return CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, others, multiplier, form)
 
 
-def _outputs_agree(parts: Mapping[str, Part]) -> bool:
-    """False if a weight and its bias differ in their outputs: then the layout is not the one that its names promise.
+def _require_outputs(recognition: Recognition, parts: Mapping[str, Part]) -> None:
+    """Raise UnreadableError if a weight and its bias differ in their outputs: then the layout is another one.
 
     A dense layer that makes a 4x4 image has one bias per channel.
     """
@@ -141,8 +141,11 @@ def _outputs_agree(parts: Mapping[str, Part]) -> bool:
             continue
         outputs = bias.tensor.shape[0]
         if shape[0] != outputs and not (len(shape) == 2 and shape[0] == 16 * outputs):
-            return False
-    return True
+            raise UnreadableError(
+                f"{part.raw.storage.source.name}: network {recognition.network.name}: {part.stored} {part.raw.shape} "
+                f"has {shape[0]} outputs, and {bias.stored} {bias.raw.shape} is for {outputs}",
+                hint="the file is damaged, or the network a variant that eqlr has no names for",
+            )
 
 
 def canonical_network(recognition: Recognition) -> CanonicalNetwork | None:
@@ -183,10 +186,18 @@ def _read(
             raw, stored = next((tensor for tensor in beside if tensor is not None), None), slot.stored
         if raw is None:
             continue
-        raw = _share(raw, slot, reading.parts)
-        if raw is None:
+        try:
+            share = _share(raw, slot, reading.parts)
+            tensor = arranged(share, slot.arrangement(len(share.shape))) if share else None
+        except UnreadableError as error:
+            file = raw.storage.source.name
+            said = error.message.removeprefix(f"{file}: ")
+            raise UnreadableError(
+                f"{file}: network {recognition.network.name}: {stored}: {said}", hint=error.hint
+            ) from error
+        if share is None or tensor is None:
             continue
-        tensor = arranged(raw, slot.arrangement(len(raw.shape)))
+        raw = share
         scale = scales.get(stored, 1.0) * slot.factor(tensor.shape)
         part = Part(slot, stored, raw, tensor, scale)
         if not raw.dtype.is_float:

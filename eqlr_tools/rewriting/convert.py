@@ -37,6 +37,7 @@ from eqlr_tools.rewriting.carry_optimizer import Carried, OptimizerStates, carry
 from eqlr_tools.rewriting.defaults import default_parameter, stored_default
 from eqlr_tools.rewriting.destinations import Target, networks_for, places_for, refuse_doubt, target_family
 from eqlr_tools.rewriting.edits import Dropped, Edit
+from eqlr_tools.rewriting.fitting import require_fitting
 from eqlr_tools.rewriting.forms import form_values
 from eqlr_tools.rewriting.limits import refuse_inexpressible
 from eqlr_tools.rewriting.plan import Plan, is_flat, steps_of_tree
@@ -80,6 +81,7 @@ def plan_convert(
     # The averaged generator first: a tensor that lies beside the networks is foremost its own.
     for network in sorted(networks, key=lambda network: not network.is_average):
         where = targets[network.recognition.network.name]
+        require_fitting(source.path, network)
         network = _fitted(network, where.naming, notes)
         notes += refuse_inexpressible(source, network, where.naming, family, frozenset(accept))
         carried[network.recognition.network.name] = _write(

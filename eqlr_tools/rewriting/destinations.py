@@ -85,7 +85,7 @@ def target_family(
         if whole and whole[0].layout:
             raise _not_whole(source, whole[0], whole[0].layout)
         raise _nothing(source, recognitions)
-    family = family_named(f"{views[0].naming.architecture}-{PLAIN}" if to == PLAIN else to)
+    family = _plain_family(source, views[0]) if to == PLAIN else family_named(to)
     architectures = {view.naming.architecture for view in views}
     if not any(naming.architecture in architectures for naming in family.namings):
         possible = [f.id for f in FAMILIES if any(n.architecture in architectures for n in f.namings)]
@@ -95,6 +95,23 @@ def target_family(
             hint=f"families of that architecture: {', '.join(possible)}",
         )
     return family
+
+
+def _plain_family(source: Checkpoint, view: CanonicalNetwork) -> Family:
+    """The family of the architecture's canonical names. Raises InexpressibleError for one that has none."""
+    architecture = view.naming.architecture
+    name = f"{architecture}-{PLAIN}"
+    found = next((family for family in FAMILIES if family.id == name), None)
+    if found is not None:
+        return found
+    others = [f.id for f in FAMILIES if any(n.architecture == architecture and not n.reads_only for n in f.namings)]
+    others = [other for other in others if other != view.family.id]
+    towards = f"--to {' or --to '.join(others)} writes one that it has; " if others else ""
+    own = "eqlr bake makes the weights plain in the source's own layout"
+    raise InexpressibleError(
+        f"{source.path}: there is no plain layout of {architecture} for --to {PLAIN}",
+        hint=f"{towards}{own if view.family.equalized else 'the weights are plain as they are'}",
+    )
 
 
 def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatchedError:

@@ -110,11 +110,13 @@ def _choose(recognition: Recognition, selection: Selection, to: str) -> _Chosen:
             f"network {network.name} does not have the layout of {to}",
             hint=f"leave --to out for torch's own names{f', or use --to {layout.id}' if layout else ''}",
         )
+    table: list[Layer] = []
     if layout is not None and layout.equalized:
-        layers = [
+        table = [
             layer for layer in layout.all_layers(view, layout.answer(view), selection.overrides) if layer.equalized
         ]
-        wanted = [layer for layer in layers if selection.wants(network.name, layer.name)]
+    if layout is not None and table:
+        wanted = [layer for layer in table if selection.wants(network.name, layer.name)]
         return _Chosen(wanted, [], f"the table of {layout.id}")
     layers, skipped = equalizable_layers(view, selection.overrides, lambda layer: selection.choice(network.name, layer))
     return _Chosen(layers, skipped, "names and shapes")
@@ -129,6 +131,12 @@ def _stored_constant(layer: Layer, network: Network, exact: bool) -> float:
 def _parametrized(network: Network, layer: Layer, constant: float) -> dict[TreePath, list[Edit]]:
     """torch's names: `X.parametrizations.weight.original` and `X.parametrizations.weight.0.scale`."""
     tensor = network.tensors[layer.weight]
+    if not f".{layer.weight}".endswith(".weight"):
+        raise UsageError(
+            f"network {network.name}: {layer.weight} is no torch parameter called weight, and {DEFAULT_TARGET} stores "
+            "constants beside those alone",
+            hint="--to FAMILY writes the layers under the family's own names",
+        )
     stem = layer.weight.removesuffix(".weight") if "." in layer.weight else ""
     stem = f"{stem}.parametrizations.weight" if stem else "parametrizations.weight"
     scale_dtype = "F64" if tensor.dtype.name == "F64" else "F32"

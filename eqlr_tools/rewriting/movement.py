@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from eqlr_tools.checkpoints.streaming import in_threads
+from eqlr_tools.errors import UnreadableError
 from eqlr_tools.ranges.audit import LayerRange, NetworkRange
 from eqlr_tools.ranges.statistics import ADAM_LEARNING_RATE
 from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_networks
@@ -168,7 +169,10 @@ class Run:
 def weights_of(network: NetworkRange) -> Iterator[Weight]:
     """The audited layers of a network with their tensors, as stored and as applied."""
     recognition = network.recognition
-    wholes = canonical_networks(recognition)
+    try:
+        wholes = canonical_networks(recognition)
+    except UnreadableError:  # No whole network is compared by its own names.
+        wholes = []
     canonical = _canonical(wholes)
     average = any(whole.is_average for whole in wholes)
     layout = recognition.layout.id if recognition.layout else ""

@@ -155,6 +155,10 @@ FRIENDS: dict[str, tuple[str, Shapes]] = {
             "generator.blocks.0.weight": (8, 8, 3, 3),
         },
     ),
+    "migan": (
+        "migan",
+        {"synthesis.b8.conv2.conv1.weight": (8, 1, 3, 3), "encoder.b8.conv1.conv1.weight": (8, 1, 3, 3)},
+    ),
     "torchgan's discriminator": ("torchgan", {"disc.0.weight": (1, 8, 4, 4), "model.0.0.weight": (8, 3, 4, 4)}),
 }
 

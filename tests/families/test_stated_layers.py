@@ -43,10 +43,13 @@ def network(as_nvidia: None) -> _Layer:
     return net
 
 
+def pickled(network: _Layer, path: Path) -> Path:
+    path.write_bytes(pickle.dumps({"G_ema": network}))
+    return path
+
+
 def test_the_stated_constants_are_baked(network: _Layer, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
-    source, target = tmp_path / "net.pkl", tmp_path / "plain.safetensors"
-    with source.open("wb") as file:
-        pickle.dump({"G_ema": network}, file)
+    source, target = pickled(network, tmp_path / "net.pkl"), tmp_path / "plain.safetensors"
     checkpoint = open_checkpoint(source)
     recognition = recognise(checkpoint, checkpoint.networks[0])
     assert recognition.family == "nvidia-layers"
