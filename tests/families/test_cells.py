@@ -44,7 +44,7 @@ WHOLE = whole_networks()
 FIRST: dict[str, Whole] = {}
 for each in WHOLE.values():
     FIRST.setdefault(each.family.id, each)
-FALSE_FRIENDS = {family: shapes for family, shapes in reversed(FRIENDS.values())}
+FALSE_FRIENDS = dict(reversed(FRIENDS.values()))
 MODELS = {family: (build, answers) for family, build, answers in BUILDERS.values()}
 
 
