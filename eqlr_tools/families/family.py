@@ -8,7 +8,7 @@ matches is carried over untouched, so a mixed model needs no special case.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Literal, Protocol
@@ -184,8 +184,10 @@ class Family:
     `generic` family knows a mechanism and no project: it stands back wherever one that is not generic matches.
     `doubt` says what in the file speaks against the family although its names match ("" if nothing does), and
     `question` what only the user can know. `load_back` says how the original code loads a baked file,
-    `switch` is the setting that a file may hold of it (`use_eql`), which is False in a plain network. With it off, the
-    code of families that `keep_multiplier` still multiplies weights and biases by their learning-rate multiplier.
+    `switch` is the setting that a file may hold of it (`use_eql`), which is False in a plain network, `arguments` the
+    entry beside a state dict that the project's loader constructs the network from. With the switch off, the code of
+    families that `keep_multiplier` still multiplies weights and biases by their learning-rate multiplier. `fixed` gives
+    patterns of weights behind the prefix whose layers the code equalizes whatever its switch says, with the reason.
     `keys_are_proof` is True where a baked file has other names, so that the weights' size need not be looked at.
     `scales_output`: the constant multiplies the layer's output, so that stored weights are summed up unscaled.
     `namings` map the family's tensors onto the canonical parameters of an architecture.
@@ -206,7 +208,9 @@ class Family:
     generic: bool = False
     load_back: str = ""
     switch: str = ""
+    arguments: str = ""
     keep_multiplier: bool = False
+    fixed: Callable[[View, str], Mapping[str, str]] | None = field(default=None, compare=False)
     doubt: Callable[[View, str], str] | None = field(default=None, compare=False)
     question: Callable[[View, str], Question | None] | None = field(default=None, compare=False)
     extra: Callable[[View, str], list[Layer]] | None = field(default=None, compare=False)
@@ -254,6 +258,16 @@ class Family:
                 ]
         order = {name: place for place, name in enumerate(view.shapes)}
         return sorted(found, key=lambda layer: order[layer.weight])
+
+    def fixed_layers(self, view: View, prefixes: Iterable[str]) -> dict[str, str]:
+        """Weights of layers that no switch of the code reaches, each with the reason."""
+        return {
+            name: reason
+            for prefix in prefixes
+            for pattern, reason in (self.fixed(view, prefix) if self.fixed else {}).items()
+            for name in view.shapes
+            if name.startswith(prefix) and re.fullmatch(pattern, name[len(prefix) :])
+        }
 
     def all_layers(self, view: View, verdict: Verdict, overrides: Overrides) -> list[Layer]:
         """The layers behind every prefix of the verdict, each weight once: the longest prefix knows it best."""

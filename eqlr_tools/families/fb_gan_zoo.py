@@ -6,9 +6,12 @@ The *output* is scaled, bias included, so `w = c * v` and `b_eff = c * b`. The w
 that `.module.` inside a name is the signature of the family; files of its first months lack it, because the wrapper
 hid it in its state dict, and are told by the names around it. In the StyleGAN of the same code the mapping has lr 0.01,
 and the noise modulators are plain although they are wrapped too.
+
+`equalizedlR=False` makes plain layers of both networks of its ProGAN, and of the discriminator that its StyleGAN has
+too; the generator of its StyleGAN equalizes always.
 """
 
-from eqlr_tools.families.family import Family, Rule, Signature
+from eqlr_tools.families.family import Family, Rule, Signature, View
 from eqlr_tools.families.multipliers import MultiplierRule, inferred_multiplier
 from eqlr_tools.families.progan_names import FB_GAN_ZOO as PROGAN_NAMES
 from eqlr_tools.families.rules import switched_off
@@ -37,6 +40,11 @@ def _scaled(pattern: str, rank: int, lr: float | MultiplierRule = 1.0) -> Rule:
     )
 
 
+def _fixed(view: View, prefix: str) -> dict[str, str]:
+    styled = any(".styleModulator." in name for name in view.shapes if name.startswith(prefix))
+    return {r".+": "the generator of its StyleGAN is equalized whatever equalizedlR says"} if styled else {}
+
+
 FAMILY = Family(
     id="fb-gan-zoo",
     title="ProGAN and StyleGAN of pytorch_GAN_zoo",
@@ -45,6 +53,7 @@ FAMILY = Family(
     scales_output=True,
     doubt=switched_off("equalizedlR"),
     switch="equalizedlR",
+    fixed=_fixed,
     load_back="construct the network with equalizedlR=False",
     namings=(*PROGAN_NAMES, *FB_GAN_ZOO),
     signatures=(

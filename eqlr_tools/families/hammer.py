@@ -18,7 +18,10 @@ from eqlr_tools.families.rules import conv, linear, mapping, switched_off
 
 _LRMUL = stated_multiplier("mapping_lr_mul")
 _UPSTREAM = "bytedance/Hammer"
-_LOAD_BACK = "construct the network with use_wscale=False; it still applies lr, which bake --to original leaves to it"
+_LOAD_BACK = (
+    "construct the network with use_wscale=False, and mapping_use_wscale and embedding_use_wscale where it has them; "
+    "it still applies lr, which bake --to original leaves to it"
+)
 
 STYLEGAN2 = Family(
     id="hammer-stylegan2",

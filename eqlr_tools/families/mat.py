@@ -36,5 +36,5 @@ FAMILY = Family(
         linear(r".+\.weight", stated=GAINS),
         conv(r".+\.weight", stated=GAINS),
     ),
-    load_back="set weight_gain and bias_gain of every layer to 1 in the loaded object",
+    load_back="after loading, set weight_gain and bias_gain of its modules to 1",
 )

@@ -10,9 +10,16 @@ so that a transposed convolution (in, out, k, k) counts its output channels. The
 
 `EqualLinearActModule` keeps its bias outside (`X.linear.weight_orig` and `X.bias`) and multiplies it by lr;
 `EqualizedLRLinearModule` (`X.weight_orig` and `X.bias`) leaves it as it is. Its StyleGAN3 is NVIDIA's.
+
+`equalized_lr_cfg=None` makes a module plain, its weight called `weight` and lr 1. PGGAN's networks hand it on for their
+convolution blocks and from-RGB layers alone; those of the StyleGANs for none, so there the hooks are taken off instead.
+Where a fused up- or downsampling hook comes behind, it assigns a tensor to `weight`, which torch refuses if that is a
+parameter: such layers stay as they are, or the network does not run.
 """
 
-from eqlr_tools.families.family import Family, Rule, Signature
+import re
+
+from eqlr_tools.families.family import Family, Rule, Signature, View
 from eqlr_tools.families.multipliers import MultiplierRule, stated_multiplier
 from eqlr_tools.families.nvidia_stylegan2 import FULLY_CONNECTED
 from eqlr_tools.families.progan_port_names import MMGEN as MMGEN_PGGAN
@@ -23,7 +30,13 @@ from eqlr_tools.scaling import SQRT2, second_axis_fan_in
 _UPSTREAM = "open-mmlab/mmgeneration"
 _OTHER_HOOKS = (r".*weight_u", r".*weight_mask")
 _KINDS = {2: "linear", 3: "conv1d", 4: "conv2d", 5: "modulated_conv2d"}
-_LOAD_BACK = "construct the modules with equalized_lr_cfg=None"
+_HOOKS_OFF = "construct its modules with equalized_lr_cfg=None, or take their EqualizedLR hooks off after construction"
+_CONFIGURED = (
+    "construct it with conv_module_cfg=dict(equalized_lr_cfg=None), "
+    "a discriminator with the same as fromrgb_layer_cfg too"
+)
+_FUSED = "the fused resampling hook needs the EqualizedLR hook before it"
+_ALWAYS = "the network gives these modules no equalized_lr_cfg"
 _MAPPING_LR = stated_multiplier("lr_mlp")
 
 
@@ -59,6 +72,31 @@ def _act_linear(pattern: str, lr: float | MultiplierRule = 1.0) -> Rule:
     )
 
 
+def _unhooked(view: View, prefix: str) -> dict[str, str]:
+    return {r".+\.weight": "a conditional discriminator's mapping has no such argument"}
+
+
+def _fused_down(view: View, prefix: str) -> dict[str, str]:
+    return {r"convs\.\d+\.2\.conv\.weight_orig": _FUSED}
+
+
+def _pggan_fixed(view: View, prefix: str) -> dict[str, str]:
+    fixed = {r"(?:noise2feat\.linear|torgb_layers\.\d+\.conv|decision\.linear\d)\.weight_orig": _ALWAYS}
+    if f"{prefix}noise2feat.linear.weight_orig" not in view.shapes:
+        return {**fixed, r"conv_blocks\.(?!0\.)\d*[02468]\.conv\.weight_orig": _FUSED}
+    return {**fixed, r"conv_blocks\.\d*[13579]\.conv\.weight_orig": _FUSED} if _fused_up(view, prefix) else fixed
+
+
+def _fused_up(view: View, prefix: str) -> bool:
+    """True for transposed convolutions, whose bias is as long as the second axis, and by default, if nothing tells."""
+    for name, shape in view.shapes.items():
+        match = re.fullmatch(rf"{re.escape(prefix)}conv_blocks\.\d*[13579]\.conv\.weight_orig", name)
+        bias = view.shapes.get(name.replace("weight_orig", "bias"))
+        if match and bias is not None and shape[0] != shape[1]:
+            return tuple(bias) == (shape[1],)
+    return True
+
+
 STYLEGAN2 = Family(
     id="mmgen-stylegan2",
     title="StyleGAN2 in mmgeneration and mmagic",
@@ -88,7 +126,8 @@ STYLEGAN2 = Family(
     ),
     namings=MMAGIC,
     keys_are_proof=True,
-    load_back=_LOAD_BACK,
+    load_back=_HOOKS_OFF,
+    fixed=_unhooked,
 )
 
 STYLEGAN1 = Family(
@@ -119,7 +158,8 @@ STYLEGAN1 = Family(
     ),
     namings=MMGEN,
     keys_are_proof=True,
-    load_back=_LOAD_BACK,
+    load_back=_HOOKS_OFF,
+    fixed=_fused_down,
 )
 
 PGGAN = Family(
@@ -139,5 +179,6 @@ PGGAN = Family(
     ),
     namings=MMGEN_PGGAN,
     keys_are_proof=True,
-    load_back=_LOAD_BACK,
+    load_back=_CONFIGURED,
+    fixed=_pggan_fixed,
 )

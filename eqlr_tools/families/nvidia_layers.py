@@ -49,7 +49,7 @@ STATED = Family(
     generic=True,
     doubt=lambda view, prefix: "" if _stated(view, prefix) else "no pickled module states its weight_gain",
     extra=_stated,
-    load_back="set weight_gain and bias_gain of every layer to 1 in the loaded object",
+    load_back="after loading, set weight_gain and bias_gain of its modules to 1",
 )
 
 _BLOCK = r"(?:.+\.)?mini_discs\.\w+\.main\.\d+\.main\."

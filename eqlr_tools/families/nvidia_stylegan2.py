@@ -114,5 +114,5 @@ FAMILY = Family(
     ),
     namings=NVIDIA_ADA,
     doubt=_doubt,
-    load_back="set weight_gain and bias_gain of every layer to 1 in the loaded object",
+    load_back="after loading, set weight_gain and bias_gain of its modules to 1",
 )

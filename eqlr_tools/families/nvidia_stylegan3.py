@@ -8,13 +8,16 @@
 `magnitude_ema ** -0.5` multiplies the weights of all synthesis layers at run time and stays where it is. The to-RGB
 layer is the one without resampling filters. The discriminator is StyleGAN2's (`nvidia_stylegan2.py`).
 
+A loaded object can be told that its weights are plain by setting its gains to 1, except where the code computes the
+constant as it runs: in SynthesisInput and in the to-RGB layer.
+
 StyleGAN-XL (autonomousvision, MIT) has the same synthesis. Its mapping embeds a class (`mapping.embed`, a plain
 embedding), projects it (`mapping.embed_proj`, activated), and averages w per class.
 """
 
 from dataclasses import replace
 
-from eqlr_tools.families.family import Family, Signature
+from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.nvidia_stylegan2 import DISCRIMINATOR, FULLY_CONNECTED, GAINS, with_stated
 from eqlr_tools.families.rules import conv, linear
 from eqlr_tools.families.stylegan3_names import NVIDIA, XL
@@ -26,6 +29,17 @@ SYNTHESIS = (
     conv(rf"{_LAYER}\.weight", beside="{layer}.up_filter", self_normalised=True),
     conv(rf"{_LAYER}\.weight", stated=GAINS),
 )
+
+LOAD_BACK = "after loading, set weight_gain and bias_gain of its modules to 1"
+
+
+def computed_at_run_time(view: View, prefix: str) -> dict[str, str]:
+    """The layers of SYNTHESIS that have no attribute for their constant."""
+    return {
+        r"(?:synthesis\.)?input\.weight": "SynthesisInput divides by the root of its channels in its code",
+        rf"{_LAYER}\.weight": "the to-RGB layer computes its constant in its code",
+    }
+
 
 FAMILY = Family(
     id="nvidia-stylegan3",
@@ -42,8 +56,8 @@ FAMILY = Family(
     ),
     rules=with_stated(*FULLY_CONNECTED, *SYNTHESIS, *DISCRIMINATOR),
     namings=NVIDIA,
-    load_back="set weight_gain and bias_gain of every layer to 1 in the loaded object; "
-    "SynthesisInput has its constant in the code",
+    load_back=LOAD_BACK,
+    fixed=computed_at_run_time,
 )
 
 STYLEGAN_XL = replace(

@@ -27,6 +27,7 @@ from eqlr_tools.families.stylegan1_names import NVIDIA_TF as NVIDIA_TF_STYLEGAN
 from eqlr_tools.families.stylegan2_names import NVIDIA_TF
 from eqlr_tools.scaling import SQRT2, FanIn, Shape
 
+_LOAD_BACK = "construct the network with use_wscale=False"
 _LRMUL = stated_multiplier("mapping_lrmul")
 _RES = r"(?:.+/)?\d+x\d+(?:x\d+)?"
 
@@ -117,7 +118,7 @@ PROGAN = Family(
     ),
     namings=NVIDIA_PROGAN,
     doubt=_no_progan,
-    load_back="construct the network with use_wscale=False",
+    load_back=f"{_LOAD_BACK}; tflib.set_vars gives its variables the tensors of their names",
 )
 
 STYLEGAN = Family(
@@ -146,7 +147,8 @@ STYLEGAN = Family(
         _conv(r"(?:.+/)?ToRGB_lod\d+/weight"),
     ),
     doubt=_no_stylegan,
-    load_back="construct the network with use_wscale=False, and the mapping weights divided by mapping_lrmul",
+    load_back=f"{_LOAD_BACK}; it still applies mapping_lrmul, which bake --to original leaves to it",
+    keep_multiplier=True,
 )
 
 _FROM_RGB = r"(?:.+/)?(?:\d+x\d+/FromRGB|FromRGB_lod\d+)"

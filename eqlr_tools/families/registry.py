@@ -36,7 +36,8 @@ class Recognition:
 
     `layout` is the family whose names the network has; `family` is what its weights are: the same, or `plain` if
     the layout is one of plain weights, or the weights were baked, or `undecided` while a `question` is open.
-    `beside` are single tensors next to the networks, `said` answers what else the file says by name.
+    `beside` are single tensors next to the networks, `said` answers what else the file says by name. `fixed` are
+    weights of layers that the project's code equalizes whatever its switch says, each with the reason.
     """
 
     network: Network
@@ -49,10 +50,29 @@ class Recognition:
     question: Question | None = None
     beside: Mapping[str, Tensor] = field(default_factory=dict)
     said: Callable[[str], Any] = field(default=lambda name: None, compare=False)
+    fixed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def equalized(self) -> tuple[Layer, ...]:
         return tuple(layer for layer in self.layers if layer.equalized)
+
+    @property
+    def switchable(self) -> tuple[Layer, ...]:
+        """The layers that the project's own code can apply as they are, if it is told so."""
+        known = self.layout is not None and self.layout.load_back != ""
+        return tuple(layer for layer in self.equalized if known and layer.weight not in self.fixed)
+
+    @property
+    def load_back(self) -> str:
+        """How the project's own code loads the network baked; empty if it cannot."""
+        if self.layout is None or not self.switchable:
+            return ""
+        left = [layer.weight for layer in self.equalized if layer.weight in self.fixed]
+        if not left:
+            return self.layout.load_back
+        reasons = "; ".join(dict.fromkeys(self.fixed[name] for name in left))
+        several = f"{left[0]} and {len(left) - 1} more stay" if len(left) > 1 else f"{left[0]} stays"
+        return f"{self.layout.load_back}; {several} equalized with bake --to original, because {reasons}"
 
 
 def family_named(name: str) -> Family:
@@ -72,7 +92,10 @@ def recognise(
     UsageError if the named one does not fit.
     """
     found = _recognise(checkpoint, network, family, overrides or Overrides())
-    return replace(found, beside=_beside(checkpoint), said=NetworkView(network, checkpoint).said)
+    view = NetworkView(network, checkpoint)
+    prefixes = next((v.prefixes for v in found.verdicts if found.layout and v.family == found.layout.id), ())
+    fixed = found.layout.fixed_layers(view, prefixes) if found.layout else {}
+    return replace(found, beside=_beside(checkpoint), said=view.said, fixed=fixed)
 
 
 def _beside(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -88,6 +111,7 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
     verdicts = tuple(_undoubted(candidate, done).answer(view) for candidate in known_families())
     if family == PLAIN:
         return _plain(network, view, verdicts, None, "taken as plain, as told")
+    verdicts = _with_recorded(verdicts, view, done, overrides)
     verdict = _decide(checkpoint, network, verdicts, family)
     if verdict is None:
         return _plain(network, view, verdicts, None, "")
@@ -132,6 +156,27 @@ def inference(layers: Sequence[Layer]) -> str:
         f"learning-rate multiplier {said} inferred from the size of the weights, to the nearest power of ten; "
         "--lr-multiplier says otherwise"
     )
+
+
+def _with_recorded(
+    verdicts: tuple[Verdict, ...], view: NetworkView, done: dict[str, Any] | None, overrides: Overrides
+) -> tuple[Verdict, ...]:
+    """The answers, and instead of the family's that eqlr baked in part its record, if nothing else knows the rest.
+
+    Where baking renames weights, those that are left may lack the names by which the family is told.
+    """
+    if done is None:
+        return verdicts
+    told = [verdict for verdict in verdicts if verdict.matched and not family_named(verdict.family).generic]
+    family = next((known for known in known_families() if known.id == done["family"]), None)
+    prefixes = done.get("prefixes")
+    if told or family is None or not isinstance(prefixes, list) or not all(isinstance(p, str) for p in prefixes):
+        return verdicts
+    recorded = Verdict(family.id, True, "is what eqlr baked a part of", tuple(prefixes))
+    left = [
+        layer for layer in family.all_layers(view, recorded, overrides) if layer.baked_weight not in done["weights"]
+    ]
+    return tuple(recorded if left and verdict.family == family.id else verdict for verdict in verdicts)
 
 
 def _undoubted(family: Family, done: dict[str, Any] | None) -> Family:

@@ -3,13 +3,14 @@
 ppeetteerrs/stylegan2-torch (MIT)          weight (1, out, in, k, k) and `affine` in one module, `mapping.N`
 adriansahlman/stylegan2_pytorch            `X.layer.weight` inside a wrapper that holds the bias `X.bias`, which it
                                            multiplies by lr; modulation is `dense.layer`, FIR `filter.filter_kernel`. A
-                                           generator's resnet projection upsamples, stored (in, out, 1, 1)
+                                           generator's resnet projection upsamples, stored (in, out, 1, 1).
+                                           `weight_scale=False` leaves weights and biases times lr_mul
 """
 
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rewrites_names import ADRIANSAHLMAN as ADRIANSAHLMAN_NAMES
-from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.families.rules import conv, linear, mapping, modulated, switched_off
 from eqlr_tools.scaling import transposed_fan_in
 
 PPEETTEERRS = Family(
@@ -84,4 +85,10 @@ ADRIANSAHLMAN = Family(
         conv(r".+\.projection\w*(?:\.\d+)?\.weight"),
     ),
     namings=ADRIANSAHLMAN_NAMES,
+    doubt=switched_off("weight_scale"),
+    switch="weight_scale",
+    arguments="kwargs",
+    keep_multiplier=True,
+    load_back="construct the network with weight_scale=False; it still applies lr_mul, which bake --to original leaves "
+    "to it, as it writes the argument into the file's kwargs",
 )

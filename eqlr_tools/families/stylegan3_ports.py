@@ -6,7 +6,7 @@ hammer    bytedance/Hammer (MIT): `layer{i}.conv` holds weight and style, `layer
 
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
-from eqlr_tools.families.nvidia_stylegan3 import SYNTHESIS
+from eqlr_tools.families.nvidia_stylegan3 import LOAD_BACK, SYNTHESIS, computed_at_run_time
 from eqlr_tools.families.rules import conv, linear, mapping
 from eqlr_tools.families.stylegan3_names import HAMMER, MMGEN, PLAIN
 
@@ -31,8 +31,8 @@ MMGEN_FAMILY = Family(
     ),
     namings=MMGEN,
     over=("nvidia-stylegan3",),
-    load_back="set weight_gain and bias_gain of every layer to 1 in the loaded object; "
-    "SynthesisInput has its constant in the code",
+    load_back=LOAD_BACK,
+    fixed=computed_at_run_time,
 )
 
 HAMMER_FAMILY = Family(
@@ -62,7 +62,8 @@ HAMMER_FAMILY = Family(
         conv(r"(?P<layer>synthesis\.layer\d+)\.conv\.weight", bias="{layer}.filter.bias"),
     ),
     namings=HAMMER,
-    load_back="set wscale and bscale of every DenseLayer, wscale of the last layer and weight_scale of the input to 1",
+    load_back="after loading, set wscale and bscale of every DenseLayer, wscale of the last layer's conv and "
+    "weight_scale of the input to 1",
 )
 
 PLAIN_FAMILY = Family(

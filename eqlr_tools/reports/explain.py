@@ -64,8 +64,8 @@ def _remarks(recognition: Recognition) -> list[str]:
         looks = f" looks like {layout.id}" if layout else ""
         lines += [f"network {name}{looks}: {question.text}", *(f"  {candidate}" for candidate in question.candidates)]
         lines.append(f"  answer with {question.answer}")
-    if layout and layout.load_back and recognition.equalized and question is None:
-        lines.append(f"network {name}: to load it baked in {layout.upstream}: {layout.load_back}")
+    if layout and recognition.load_back and question is None:
+        lines.append(f"network {name}: to load it baked in {layout.upstream}: {recognition.load_back}")
     return lines
 
 
@@ -86,7 +86,7 @@ def _json(recognition: Recognition) -> dict[str, Any]:
     return {
         **network_json(recognition),
         "question": _question_json(recognition),
-        "load_back": (recognition.layout.load_back or None) if recognition.layout else None,
+        "load_back": recognition.load_back or None,
         "verdicts": [{"family": v.family, "matched": v.matched, "sentence": v.sentence} for v in recognition.verdicts],
         "layers": [layer_json(layer) for layer in recognition.layers],
     }

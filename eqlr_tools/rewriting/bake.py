@@ -48,6 +48,8 @@ def plan_bake(
     for recognition in recognitions:
         network = recognition.network
         layers = _chosen(recognition, selection)
+        if layers and to_original:
+            layers = _switchable(source, recognition, layers)
         if not layers:
             notes.append(f"network {network.name} is carried over: {recognition.note or 'no equalized layer'}")
             continue
@@ -57,14 +59,16 @@ def plan_bake(
         for layer in layers:
             kept = _without_multiplier(layer) if layer.baked_weight in left else layer
             edits.update(_edits(network, kept, source))
-        if to_original:
-            notes.append(_how_to_load(source, recognition))
+        if to_original and recognition.layout:
+            how = f"to load it in {recognition.layout.upstream}: {recognition.load_back}"
+            notes.append(f"network {network.name}: {how}")
         before = baked.get(network.name, {}).get("weights", [])
         weights = [*(before if isinstance(before, list) else []), *(layer.baked_weight for layer in layers)]
         multipliers = {layer.baked_weight: layer.lr_multiplier for layer in layers if layer.lr_multiplier != 1.0}
         baked[network.name] = {
             "family": recognition.family,
             "weights": sorted(set(weights)),
+            "prefixes": list(_prefixes(recognition)),
             "lr_multipliers": {**baked.get(network.name, {}).get("lr_multipliers", {}), **multipliers},
             **({"multipliers_left": left} if left else {}),
         }
@@ -72,7 +76,7 @@ def plan_bake(
         raise _nothing(source, recognitions)
     families = sorted({recognition.family for recognition in recognitions if recognition.equalized})
     whole = [r for r in recognitions if r.equalized and len(_chosen(r, selection)) == len(r.equalized)]
-    settings, said = switched(source, whole, on=False)
+    settings, said = switched(source, [r for r in whole if to_original or not _keeps_multiplier(r)], on=False)
     notes += said
     return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes, optimizers, settings)
 
@@ -84,21 +88,37 @@ ORIGINAL = "original"
 """The form that the project's own code loads, with its equalization switched off."""
 
 
-def _how_to_load(source: Checkpoint, recognition: Recognition) -> str:
-    layout, name = recognition.layout, recognition.network.name
-    if layout is None or not layout.load_back:
+def _switchable(source: Checkpoint, recognition: Recognition, layers: list[Layer]) -> list[Layer]:
+    """The layers that the project's code applies as they are with its switch off; the others stay as they are stored.
+
+    Raises UsageError if there is no switch for any of them.
+    """
+    name, layout = recognition.network.name, recognition.layout
+    reached = {layer.weight for layer in recognition.switchable}
+    chosen = [layer for layer in layers if layer.weight in reached]
+    if not chosen:
+        reasons = dict.fromkeys(recognition.fixed[x.weight] for x in layers if x.weight in recognition.fixed)
+        why = f"where {'; '.join(reasons)}" if reasons and layout and layout.load_back else "whose code has no switch"
         raise UsageError(
-            f"{source.path}: network {name} is {recognition.family}, whose code has no switch for its constants",
-            hint="bake without --to writes plain weights for a network of your own",
+            f"{source.path}: network {name} is {recognition.family}, {why}",
+            hint="bake without --to writes plain weights for a network of your own; --network NAME chooses another",
         )
-    return f"network {name}: to load it in {layout.upstream}: {layout.load_back}"
+    return chosen
+
+
+def _prefixes(recognition: Recognition) -> tuple[str, ...]:
+    return next((verdict.prefixes for verdict in recognition.verdicts if verdict.family == recognition.family), ())
 
 
 def _left_to_the_code(recognition: Recognition, layers: list[Layer]) -> dict[str, float]:
     """The learning-rate multipliers that the project's code applies even when its constants are switched off."""
-    if recognition.layout is None or not recognition.layout.keep_multiplier:
+    if not _keeps_multiplier(recognition):
         return {}
     return {layer.baked_weight: layer.lr_multiplier for layer in layers if layer.lr_multiplier != 1.0}
+
+
+def _keeps_multiplier(recognition: Recognition) -> bool:
+    return recognition.layout is not None and recognition.layout.keep_multiplier
 
 
 def _without_multiplier(layer: Layer) -> Layer:

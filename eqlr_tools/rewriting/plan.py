@@ -109,7 +109,7 @@ def build_plan(
     provenance: dict[str, Any],
     notes: Sequence[str] = (),
     optimizers: OptimizerOptions | None = None,
-    settings: Mapping[TreePath, bool] | None = None,
+    settings: Mapping[TreePath, Any] | None = None,
 ) -> Plan:
     """Lay the edits over the source's tree, and convert the optimizer states of what they rescale.
 
