@@ -20,6 +20,7 @@ from eqlr_tools.checkpoints.trees import normalise
 from eqlr_tools.errors import UnreadableError
 
 NPY_HEAD = b"\x93NUMPY"
+MAX_ARRAYS = 20_000
 
 _NUMPY_RAISES = (ValueError, EOFError, TypeError, SyntaxError, RecursionError, MemoryError, tokenize.TokenError)
 """What its parser of headers raises for one that is damaged."""
@@ -32,6 +33,10 @@ def looks_like_npz(archive: ZipReader) -> bool:
 
 def read_npz(archive: ZipReader) -> dict[str, Any]:
     """Return the arrays by name, those of an uncompressed archive in place."""
+    if len(archive.members) > MAX_ARRAYS:
+        raise UnreadableError(
+            f"{archive.source.name}: more than {MAX_ARRAYS:,} arrays", hint="no project saves so many"
+        )
     return {name.removesuffix(".npy"): read_npy(archive.member(name), name) for name in archive.members}
 
 
@@ -46,8 +51,8 @@ def read_npy(source: Source, name: str = "") -> Any:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = read(file)
-        if any(length < 0 for length in shape):
-            raise ValueError(f"shape {shape}")
+        if not all(type(length) is int and 0 <= length < 1 << 63 for length in shape):
+            raise ValueError("a size that no array has")
     except _NUMPY_RAISES as error:
         raise UnreadableError(f"{where}: damaged numpy header ({error})", hint="get the file again") from error
     data = SliceSource(source, file.tell(), source.size - file.tell())

@@ -7,6 +7,7 @@ directly or through nodes that only hand it on or scale it; that is noted as the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ from eqlr_tools.checkpoints.dtypes import BY_TORCH, DType
 from eqlr_tools.checkpoints.modules import ModuleTree
 from eqlr_tools.checkpoints.protobuf import BYTES, Field, Message
 from eqlr_tools.checkpoints.remote import is_remote, open_source
-from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
+from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source, is_file
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
 from eqlr_tools.errors import UnreadableError
 
@@ -36,7 +37,9 @@ _DATA_TYPES = {
     18: "float8_e4m3fnuz", 19: "float8_e5m2", 20: "float8_e5m2fnuz", 24: "float8_e8m0fnu",
 }  # fmt: skip
 _MAX_DEPTH = 40
-_MAX_TYPED_BYTES = 1 << 28
+_MAX_AXES = 64
+_MAX_TYPED_BYTES = 1 << 26
+_MAX_TENSORS = 50_000
 _HANDED_ON = frozenset({"Identity", "Cast", "Transpose", "Reshape", "Mul", "Squeeze", "Unsqueeze", "DequantizeLinear"})
 LAYER_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "ConvInteger", "LSTM", "GRU", "RNN"})
 
@@ -78,11 +81,18 @@ def read_onnx(source: Source, path: Path) -> OnnxModel:
             metadata[key] = value
     tree = ModuleTree("onnx")
     tree.update(reader.tensors)
+    weights = reader.weights()
     for name in tree:
-        operator, position = reader.consumer(name)
-        if operator:
+        if name in weights:
+            operator, position = weights[name]
             tree.module_attributes[name] = {"op_type": operator, "input": position}
     return OnnxModel(tree, metadata, tuple(path.parent / name for name in reader.files))
+
+
+def _is_weight(operator: str, position: int) -> bool:
+    if operator not in LAYER_OPERATORS:
+        return False
+    return position == 1 or operator == "MatMul" or (position == 2 and operator in ("LSTM", "GRU", "RNN"))
 
 
 def _pair(entry: Message) -> tuple[str, str]:
@@ -97,6 +107,8 @@ class _Reader:
     tensors: dict[str, Tensor] = field(default_factory=dict)
     consumers: dict[str, list[tuple[str, int, list[str]]]] = field(default_factory=dict)
     files: dict[str, Source] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
+    typed_bytes: int = 0
 
     def graph(self, graph: Message, depth: int) -> None:
         if depth > _MAX_DEPTH:
@@ -111,20 +123,25 @@ class _Reader:
             elif place.tag == _GRAPH_SPARSE:
                 raise UnreadableError(f"{self.path}: the model has sparse initialisers, which eqlr does not read")
 
-    def consumer(self, name: str) -> tuple[str, int]:
-        """The operator whose weight a tensor is, and at which input; empty if it is none's."""
-        pending, seen = [name], {name}
+    def weights(self) -> dict[str, tuple[str, int]]:
+        """For every name that is a layer's weight the operator, and at which input; found from the layers backwards."""
+        found: dict[str, tuple[str, int]] = {}
+        origins: dict[str, list[str]] = {}
+        for name, uses in self.consumers.items():
+            for operator, position, outputs in uses:
+                if _is_weight(operator, position):
+                    found.setdefault(name, (operator, position))
+                elif operator in _HANDED_ON and (position == 0 or (operator == "Mul" and position == 1)):
+                    for output in outputs[:1]:
+                        origins.setdefault(output, []).append(name)
+        pending = deque(found)
         while pending:
-            for operator, position, outputs in self.consumers.get(pending.pop(), []):
-                if operator in LAYER_OPERATORS and (position == 1 or operator == "MatMul"):
-                    return operator, position
-                if operator in LAYER_OPERATORS and position == 2 and operator in ("LSTM", "GRU", "RNN"):
-                    return operator, position
-                if operator in _HANDED_ON and (position == 0 or operator == "Mul"):
-                    fresh = [output for output in outputs if output not in seen]
-                    seen.update(fresh)
-                    pending += fresh
-        return "", 0
+            name = pending.popleft()
+            for origin in origins.pop(name, ()):
+                if origin not in found:
+                    found[origin] = found[name]
+                    pending.append(origin)
+        return found
 
     def _node(self, node: Message, depth: int) -> None:
         inputs: list[str] = []
@@ -165,27 +182,31 @@ class _Reader:
         parts: dict[int, list[Field]] = {}
         for place in message.fields():
             parts.setdefault(place.tag, []).append(place)
-        dims = [size for place in parts.get(_DIMS, []) for size in message.numbers_of(place)]
+        places = parts.get(_DIMS, [])[:_MAX_AXES]
+        dims = [size for place in places for size in message.numbers_of(place, 10 * _MAX_AXES)]
         if _NAME in parts and not name:
             name = message.text_of(parts[_NAME][-1])
         code = parts[_DATA_TYPE][-1].number if _DATA_TYPE in parts else 0
         if code not in _DATA_TYPES:
             return  # Text, and 4-bit integers two to a byte: nothing that has a range.
         dtype = BY_TORCH[_DATA_TYPES[code]]
-        shape = tuple(dims)
-        if min(shape, default=0) < 0:
-            raise self._damaged(name, "has a negative size")
+        shape = tuple(int(size.astype(np.int64)) for size in dims)
+        if min(shape, default=0) < 0 or len(shape) >= _MAX_AXES:
+            raise self._damaged(name, "has a negative size, or too many")
         storage = self._storage(message, parts, dtype, name)
         tensor = Tensor(storage, dtype, shape, contiguous_strides(shape))
         if tensor.nbytes != storage.nbytes:
             raise self._damaged(name, f"of shape {list(shape)} has {storage.nbytes:,} bytes of data")
         self.tensors[self._free_name(name)] = tensor
+        if len(self.tensors) > _MAX_TENSORS:
+            raise UnreadableError(f"{self.path}: more than {_MAX_TENSORS:,} tensors", hint="no model has so many")
 
     def _free_name(self, name: str) -> str:
         """Names are unique in a graph and where it sees them; branches that do not may repeat one."""
-        if name not in self.tensors:
-            return name
-        return next(numbered for count in range(2, 1 << 30) if (numbered := f"{name}#{count}") not in self.tensors)
+        while name in self.tensors:
+            self.repeated[name] = self.repeated.get(name, 1) + 1
+            name = f"{name}#{self.repeated[name]}"
+        return name
 
     def _storage(self, message: Message, parts: dict[int, list[Field]], dtype: DType, name: str) -> Storage:
         if _LOCATION in parts and parts[_LOCATION][-1].number == 1:
@@ -197,14 +218,16 @@ class _Reader:
         for tag, kinds in lists.items():
             if tag in parts and dtype.torch in kinds:
                 return self._floats(message, parts[tag])
-        numbers = [
-            number
-            for tag in (_INT32S, _INT64S, _UINT64S)
-            for place in parts.get(tag, [])
-            for number in message.numbers_of(place, _MAX_TYPED_BYTES)
-        ]
-        mask = (1 << 8 * dtype.itemsize) - 1
-        data = np.array([number & mask for number in numbers], dtype=f"<u{min(dtype.itemsize, 8)}").tobytes()
+        places = [place for tag in (_INT32S, _INT64S, _UINT64S) for place in parts.get(tag, [])]
+        self.typed_bytes += sum(place.span[1] for place in places)
+        if self.typed_bytes > _MAX_TYPED_BYTES:
+            raise UnreadableError(
+                f"{self.path}: more than {_MAX_TYPED_BYTES >> 20} MiB of integers that are not raw data",
+                hint="load it with onnx and save it again",
+            )
+        numbers = [message.numbers_of(place, _MAX_TYPED_BYTES) for place in places]
+        whole = np.concatenate(numbers) if numbers else np.zeros(0, np.uint64)
+        data = whole.astype(f"<u{min(dtype.itemsize, 8)}").tobytes()  # Its lowest bits: what is negative wraps.
         return _in_place(MemorySource(str(self.path), data, message.source.allowance))
 
     def _floats(self, message: Message, places: list[Field]) -> Storage:
@@ -225,15 +248,15 @@ class _Reader:
                 self._check_beside(file, location, name)
             self.files[location] = open_source(file)
         source = self.files[location]
-        try:
-            offset = int(entries.get("offset", "0"))
-            length = int(entries["length"]) if "length" in entries else source.size - offset
-        except ValueError as error:
-            raise self._damaged(name, "has an offset that is no number") from error
+        numbers = [entries.get("offset", "0"), entries.get("length", "0")]
+        if not all(number.isascii() and number.isdigit() and len(number) < 20 for number in numbers):
+            raise self._damaged(name, "has an offset that is no number")
+        offset = int(numbers[0])
+        length = int(numbers[1]) if "length" in entries else source.size - offset
         return _in_place(SliceSource(source, offset, length))
 
     def _check_beside(self, file: Path, location: str, name: str) -> None:
-        if not file.is_file():
+        if not is_file(file):
             raise UnreadableError(
                 f"{self.path}: the file {location!r} with the data of {name!r} is missing",
                 hint="put it beside the model",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
+from eqlr_tools.checkpoints.bounded_json import parse_json
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, split_prefixes
 from eqlr_tools.checkpoints.complex_numbers import restore_complex
 from eqlr_tools.checkpoints.hdf5_files import HDF5_HEAD, KERAS_MEMBER, read_hdf5
@@ -18,11 +18,12 @@ from eqlr_tools.checkpoints.provenance import (
     read_provenance,
     restore_aliases,
     restore_tree,
+    sound_provenance,
 )
 from eqlr_tools.checkpoints.refusals import refusal
 from eqlr_tools.checkpoints.remote import is_folder, is_remote, locate, open_source
 from eqlr_tools.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
-from eqlr_tools.checkpoints.sources import Source
+from eqlr_tools.checkpoints.sources import Source, is_file
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.torch_export import looks_like_export, read_torch_export
 from eqlr_tools.checkpoints.torch_files import (
@@ -112,7 +113,7 @@ def _open_zip(path: Path, source: Source) -> Checkpoint:
         )
     tree = normalise(read_torch_zip(archive), source.name)
     names = [name for name in archive.members if name.endswith(PROVENANCE_MEMBER)]
-    provenance = _json(archive.member(names[0], MAX_INDEX_BYTES), path) if names else {}
+    provenance = sound_provenance(_json(archive.member(names[0], MAX_INDEX_BYTES), path)) if names else {}
     script = any("/code/" in name or name.endswith("constants.pkl") for name in archive.members)
     return _checkpoint(path, "torchscript" if script else "torch zip", tree, provenance)
 
@@ -189,7 +190,7 @@ def _shard(index: Path, name: str) -> dict[str, Tensor]:
     path = index.parent / name
     if name != os.path.basename(name) or name in ("", ".", "..") or "\0" in name or name.endswith(INDEX_SUFFIX):
         raise UnreadableError(f"{index}: the shard name {name!r} is no file beside the index")
-    if not path.is_file():
+    if not is_file(path):
         raise UnreadableError(f"{index}: the shard {name} is missing", hint="download all shards into one directory")
     # A download cache links index and shards to one folder of blobs; any other link target is not the index's.
     if path.resolve().parent not in (index.parent.resolve(), index.resolve().parent):
@@ -210,8 +211,8 @@ def _json(source: Source, path: Path) -> dict[str, Any]:
     if source.size > MAX_INDEX_BYTES:
         raise UnreadableError(f"{path}: {source.size:,} bytes are too many for an index")
     try:
-        value = json.loads(source.read(0, source.size))
-    except (ValueError, RecursionError) as error:
+        value = parse_json(source.read(0, source.size))
+    except ValueError as error:
         raise UnreadableError(f"{path}: damaged JSON ({error})") from error
     if not isinstance(value, dict):
         raise UnreadableError(f"{path}: JSON, but not a table")

@@ -8,13 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from eqlr_tools.checkpoints.sources import SliceSource, Source
 from eqlr_tools.errors import UnreadableError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+_WORD = (1 << 64) - 1
+_LONGEST_VARINT = 10
 _WINDOW = 1 << 16
-_MAX_FIELDS = 8_000_000
+_MAX_FIELDS = 1_000_000
+"""A model has some ten fields per node and per tensor; a number that is not packed with others is one."""
+
+_PACKED_BYTES = 1 << 20
 
 
 @dataclass
@@ -85,18 +96,23 @@ class Message:
         """The text of a field."""
         return self.bytes_of(place).decode("utf-8", "replace")
 
-    def numbers_of(self, place: Field, limit: int = 1 << 20) -> list[int]:
-        """The signed integers of a field: one varint, or many packed ones."""
+    def numbers_of(self, place: Field, limit: int = 1 << 20) -> NDArray[np.uint64]:
+        """The integers of a field, in 64 bits: one varint, or many packed ones."""
         if place.wire == VARINT:
-            return [_signed(place.number)]
+            return np.array([place.number & _WORD], np.uint64)
         start, length = place.span
         if length > limit:
             raise self._damaged(start)
-        numbers, position = [], start
+        parts, position = [], start
         while position < start + length:
-            number, position = self._varint(position)
-            numbers.append(_signed(number))
-        return numbers
+            count = min(_PACKED_BYTES, start + length - position)
+            block = np.frombuffer(self._bytes(position, count), np.uint8)
+            numbers, used = _unpacked(block)
+            if not used:
+                raise self._damaged(position)
+            parts.append(numbers)
+            position += used
+        return np.concatenate(parts) if parts else np.zeros(0, np.uint64)
 
     def slice_of(self, place: Field) -> SliceSource:
         """The bytes of a field as a source, not read."""
@@ -137,5 +153,21 @@ class Message:
         )
 
 
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >= 1 << 63 else number
+def _unpacked(block: NDArray[np.uint8]) -> tuple[NDArray[np.uint64], int]:
+    """The varints that end in a block of bytes, and how many bytes they are; none if one of them is too long.
+
+    Seven bits of each byte count, the lowest first; the eighth says that another byte follows.
+    """
+    if block.max(initial=0) < 0x80:
+        return block.astype(np.uint64), len(block)
+    ends = np.flatnonzero(block < 0x80)
+    if not len(ends):
+        return np.zeros(0, np.uint64), 0
+    begins = np.concatenate(([0], ends[:-1] + 1))
+    lengths = ends - begins + 1
+    if lengths.max() > _LONGEST_VARINT:
+        return np.zeros(0, np.uint64), 0
+    used = int(ends[-1]) + 1
+    places = np.arange(used) - np.repeat(begins, lengths)
+    bits = (block[:used] & 0x7F).astype(np.uint64) << (7 * places).astype(np.uint64)
+    return np.bitwise_or.reduceat(bits, begins), used

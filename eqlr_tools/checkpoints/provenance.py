@@ -8,10 +8,10 @@ are no tensors, and which names are one tensor (the *skeleton*). So a `.pt` can 
 from __future__ import annotations
 
 import base64
-import json
 import math
 from typing import Any
 
+from eqlr_tools.checkpoints.bounded_json import parse_json
 from eqlr_tools.checkpoints.dtypes import BY_TORCH
 from eqlr_tools.checkpoints.pickled_values import Global, LazyBytes, Record, StateDict
 from eqlr_tools.checkpoints.tensors import Tensor
@@ -98,10 +98,31 @@ def plain_record(value: Any) -> Any:
 def read_provenance(own: str | None) -> dict[str, Any]:
     """Parse the `eqlr` metadata entry. What is not ours, or damaged, counts as absent: it is only additional."""
     try:
-        provenance = json.loads(own) if own else {}
-    except (ValueError, RecursionError):
+        provenance = parse_json(own.encode()) if own else {}
+    except ValueError:
         return {}
-    return provenance if isinstance(provenance, dict) else {}
+    return sound_provenance(provenance) if isinstance(provenance, dict) else {}
+
+
+def sound_provenance(provenance: dict[str, Any]) -> dict[str, Any]:
+    """The record without what eqlr does not write in this form: a stranger can have written it."""
+    if "baked" not in provenance:
+        return provenance
+    records = provenance["baked"]
+    sound = {name: each for name, each in records.items() if _is_record(each)} if isinstance(records, dict) else {}
+    return {**provenance, "baked": sound}
+
+
+def _is_record(record: Any) -> bool:
+    """True for what `bake` says of a network: a family, names of weights, multipliers by name."""
+    if not isinstance(record, dict) or not isinstance(record.get("family"), str):
+        return False
+    weights, tables = record.get("weights"), [record.get(key, {}) for key in ("lr_multipliers", "multipliers_left")]
+    return (
+        isinstance(weights, list)
+        and all(isinstance(name, str) for name in weights)
+        and all(isinstance(table, dict) for table in tables)
+    )
 
 
 def restore_aliases(tensors: dict[str, Tensor], provenance: dict[str, Any]) -> dict[str, Tensor]:
@@ -153,6 +174,8 @@ def _decode(value: Any, flat: dict[str, Tensor], used: set[str]) -> Any:
     if _STATE in value:
         state = StateDict((_decode(k, flat, used), _decode(v, flat, used)) for k, v in value[_STATE])
         state.attributes = _decode(value.get("attributes$"), flat, used)
+        if not isinstance(state.attributes, dict | None):
+            raise TypeError("attributes that are no table")
         return state
     if _PAIRS in value:
         return {_decode(k, flat, used): _decode(v, flat, used) for k, v in value[_PAIRS]}

@@ -38,6 +38,14 @@ def survives_fork(source: Source) -> bool:
     return bool(getattr(source, "survives_fork", False))
 
 
+def is_file(path: Path) -> bool:
+    """True for a regular file that can be looked at, False also for a name that no file can have."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 class FileSource:
     """A file opened once, read only. Its size is taken at opening, and a file that shrinks later is an error."""
 

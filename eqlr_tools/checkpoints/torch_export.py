@@ -7,9 +7,9 @@ number of `torch._export.serde.schema.ScalarType`, sizes, strides) beside the we
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+from eqlr_tools.checkpoints.bounded_json import parse_json
 from eqlr_tools.checkpoints.dtypes import BY_TORCH
 from eqlr_tools.checkpoints.pickled_values import StateDict
 from eqlr_tools.checkpoints.tensors import Storage, Tensor
@@ -61,7 +61,7 @@ def _read_table(archive: ZipReader, table: str) -> StateDict:
     storages: dict[str, Storage] = {}
     state = StateDict()
     try:
-        for name, entry in json.loads(source.read(0, source.size))["config"].items():
+        for name, entry in parse_json(source.read(0, source.size))["config"].items():
             member = f"{folder}/{entry['path_name']}"
             if entry["use_pickle"]:
                 state[name] = read_nested(archive.member(member))
@@ -70,7 +70,7 @@ def _read_table(archive: ZipReader, table: str) -> StateDict:
                 part = archive.member(member)
                 storages[member] = Storage(part, 0, part.size)
             state[name] = _tensor(storages[member], entry)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise UnreadableError(
             f"{archive.source.name}: its table of weights is damaged ({type(error).__name__})", hint="get it again"
         ) from error

@@ -27,9 +27,29 @@ MAX_PICKLE_BYTES = 1 << 28
 MAX_DIRECTORY_BYTES = 1 << 24
 """The list of an archive's members: 16 MiB is some 150 000 tensors."""
 
-_LOCAL_HEADER_BYTES = 30
+_LOCAL_HEADER_BYTES, _END_BYTES, _END64_BYTES, _LOCATOR_BYTES = 30, 22, 56, 20
 _INFLATE_BYTES = 1 << 20
 _UTF8_NAME = 1 << 11
+
+
+def _stated_directory(source: Source, comment_bytes: int) -> int:
+    """Where the end of an archive says that its list of members begins; -1 if the end is not what it should be.
+
+    `zipfile` looks for the list where it should end and shifts all positions by what is before the archive, others
+    go to the position that is stated.
+    """
+    at = source.size - _END_BYTES - comment_bytes
+    end = source.read(at, _END_BYTES)
+    stated, after = int.from_bytes(end[16:20], "little"), at
+    if at >= _LOCATOR_BYTES and (locator := source.read(at - _LOCATOR_BYTES, _LOCATOR_BYTES))[:4] == b"PK\x06\x07":
+        after = at - _LOCATOR_BYTES - _END64_BYTES
+        if int.from_bytes(locator[8:16], "little") != after:
+            return -1
+        end64 = source.read(after, _END64_BYTES)
+        size, stated = (int.from_bytes(end64[place : place + 8], "little") for place in (40, 48))
+    else:
+        size = int.from_bytes(end[12:16], "little")
+    return stated if end[:4] == b"PK\x05\x06" and stated + size == after else -1
 
 
 class ZipReader:
@@ -48,6 +68,11 @@ class ZipReader:
                 f"{source.name}: damaged zip archive ({error})", hint="the file is truncated; get it again"
             ) from error
         self._archive = archive
+        if _stated_directory(source, len(archive.comment)) != archive.start_dir:
+            raise UnreadableError(
+                f"{source.name}: bytes that are no part of the zip archive lie before or behind it",
+                hint="torch may read another archive than the one that is found from the end",
+            )
         infos = archive.infolist()
         self.members = {info.filename: info for info in infos}
         if len(self.members) != len(infos):

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from eqlr_tools import __version__
 from eqlr_tools.checkpoints.atomic import check_target, new_file, new_set, remove_stale
+from eqlr_tools.checkpoints.bounded_json import MAX_VALUES, values_in
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.complex_numbers import as_pairs, paired_names
 from eqlr_tools.checkpoints.opening import nest, open_checkpoint
@@ -121,7 +122,7 @@ def _write_shards(plan: Plan, folder: Path, progress: Progress) -> None:
 
 def _metadata(plan: Plan, provenance: dict[str, Any]) -> dict[str, str]:
     own = json.dumps(provenance, sort_keys=True)
-    if len(own) > _MAX_METADATA_BYTES:
+    if len(own) > _MAX_METADATA_BYTES or values_in(own.encode()) > MAX_VALUES // 2:
         raise OutputError(
             f"{plan.target}: what is no tensor takes {len(own):,} bytes, which no safetensors header holds",
             hint="write a .pt instead",
