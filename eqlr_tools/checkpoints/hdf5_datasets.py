@@ -60,7 +60,8 @@ class DatasetSource:
         return memoryview(slab), (row_of_axis - first) * self._row_bytes + inside
 
     def _decoded(self, place: int, first: int, last: int) -> bytes:
-        shape, where = self._dataset.shape, []
+        shape = self._dataset.shape
+        where: list[int] = []
         for size in reversed(shape[: self._axis]):
             place, index = divmod(place, size)
             where.insert(0, index)

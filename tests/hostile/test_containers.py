@@ -12,7 +12,6 @@ from tests.hostile import archives, containers
 from tests.hostile.limited import Limited, limited
 from tests.hostile.test_hostile import refused
 
-
 LARGE = 500_000
 
 
