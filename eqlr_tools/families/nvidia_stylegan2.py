@@ -69,6 +69,12 @@ DISCRIMINATOR = (
     conv(rf"{_BLOCK}(?:fromrgb|conv|conv0|conv1|skip)\.weight", unless="{layer}.affine.weight", stated=GAINS),
     linear(rf"{_BLOCK}(?:fc|out)\.weight", stated=GAINS),
 )
+_STUDIOGAN_HEADS = (
+    linear(r"(?:linear\d|linear_mi|info_\w+_linear)\.weight", beside="b4.fc.weight", stated=GAINS),
+    linear(r"embedding(?:_mi)?\.embed\.weight", beside="b4.fc.weight", stated=GAINS),
+    mapping(r"embedding(?:_mi)?\.fc\d+\.weight", _MULTIPLIER, beside="b4.fc.weight", stated=GAINS),
+)
+"""PyTorch-StudioGAN's discriminator: heads of its own in the place of `b4.out`, and mapping networks for classes."""
 
 FAMILY = Family(
     id="nvidia-stylegan2-ada",
@@ -90,6 +96,12 @@ FAMILY = Family(
             what="the discriminator",
         ),
         Signature(
+            r"linear1\.weight",
+            2,
+            also=(r"b4\.fc\.weight", r"b\d+\.fromrgb\.weight", r"b\d+\.(?:.+\.)?resample_filter"),
+            what="PyTorch-StudioGAN's discriminator",
+        ),
+        Signature(
             r"mapping\.fc0\.weight",
             2,
             also=(r"mapping\.w_avg", r"mapping\.fc0\.bias"),
@@ -106,6 +118,7 @@ FAMILY = Family(
     rules=with_stated(
         *FULLY_CONNECTED,
         mapping(r"decoder\.net\.\d+\.weight", stated=GAINS),
+        *_STUDIOGAN_HEADS,
         modulated(rf"{_BLOCK}torgb\.weight", demodulated=False, bias="{layer}.bias", stated=GAINS),
         modulated(rf"{_BLOCK}conv[01]\.weight", bias="{layer}.bias", stated=GAINS),
         conv(rf"{_BLOCK}conv[01]\.weight", beside="{layer}.affine.weight", self_normalised=True),

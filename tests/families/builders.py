@@ -277,6 +277,23 @@ def ada_discriminator() -> Built:
     return net
 
 
+def studiogan_discriminator() -> Built:
+    """PyTorch-StudioGAN: heads instead of `b4.out`, a mapping network that embeds the class."""
+    net = Built()
+    net.conv("b8.fromrgb", 3, 8, 1)
+    net.put("b8.fromrgb.resample_filter", 4, 4)
+    net.conv("b8.conv0", 8, 8, 3)
+    net.conv("b8.conv1", 8, 12, 3)
+    net.conv("b8.skip", 8, 12, 1, bias=None)
+    net.conv("b4.conv", 13, 12, 3)
+    net.linear("b4.fc", 192, 12)
+    net.linear("linear1", 12, 1)
+    net.linear("linear2", 12, 16)
+    net.linear("embedding.embed", 5, 16)
+    net.linear("embedding.fc0", 16, 16, lr=0.01)
+    return net
+
+
 def eg3d() -> Built:
     net = Built()
     for n in (0, 2):
@@ -1146,6 +1163,7 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "mobilestylegan": ("mobilestylegan", mobilestylegan, ()),
     "ada generator with labels": ("nvidia-stylegan2-ada", ada_generator, ()),
     "ada discriminator with labels": ("nvidia-stylegan2-ada", ada_discriminator, ()),
+    "studiogan discriminator": ("nvidia-stylegan2-ada", studiogan_discriminator, ()),
     "eg3d": ("nvidia-stylegan2-ada", eg3d, ()),
     "mat": ("mat", mat, ()),
     "mat discriminator": ("mat", mat_discriminator, ()),
