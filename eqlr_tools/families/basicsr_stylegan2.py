@@ -2,7 +2,8 @@
 
 The arithmetic is rosinality's (see `rosinality_stylegan2.py`); the names differ: `style_mlp.N`, `modulated_conv`,
 `conv_body`. GFPGAN v1 puts an equalized U-Net in front and the generator under `stylegan_decoder.`; its condition
-branches and to-RGB convolutions are equalized as well.
+branches and to-RGB convolutions are equalized as well, and so are the discriminators of eyes and mouth that it is
+trained with, which are files of their own.
 
 Traps: `style_conv1.weight` (1,) is a noise strength and `constant_input.weight` a constant. The "clean" GFPGAN
 (`gfpgan_clean.py`) has the same prefixes and is baked already; what tells them apart is `activate.bias` here.
@@ -92,4 +93,27 @@ GFPGAN_V1 = Family(
         Rule(r"(toRGB|condition_scale|condition_shift)\..+\.weight", "conv2d", dense_fan_in, rank=(4,)),
         Rule(r"(conv_body_\w+|final_conv)\..+\.weight", "conv2d", dense_fan_in, bias=None, rank=(4,)),
     ),
+)
+
+COMPONENTS = Family(
+    id="gfpgan-components",
+    title="GFPGAN's discriminators of eyes and mouth",
+    architecture="gfpgan",
+    upstream="TencentARC/GFPGAN",
+    signatures=(
+        Signature(
+            anchor=r"conv2\.1\.weight",
+            rank=4,
+            also=(
+                r"conv1\.0\.weight",
+                r"conv1\.1\.bias",
+                r"conv4\.1\.weight",
+                r"conv5\.0\.weight",
+                r"final_conv\.0\.weight",
+            ),
+            without=(r"conv1\.0\.bias", r"conv1\.1\.weight"),
+            what="convolutions whose bias is in the activation behind them",
+        ),
+    ),
+    rules=(Rule(r"(?:conv\d|final_conv)\.[01]\.weight", "conv2d", dense_fan_in, rank=(4,)),),
 )

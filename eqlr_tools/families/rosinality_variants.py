@@ -6,6 +6,7 @@ them with plain ones. Per layer, never blanket:
                      plain) or, from some resolution on, a linear layer itself
     GPEN             `generator.`, an encoder `ecdN` of equalized convolutions, `final_linear`
     LIA              `dec.` and `enc.`; to-RGB is an ordinary convolution; `direction.weight` is plain, and N(0, 1)
+    StyleCLIP        `decoder.`, and mappers of latents, multiplier and all (`mapper.X.mapping.N`)
     CIPS             `linears.N` instead of `convs.N`, perhaps residual blocks with an equalized `skip`, transposed and
                      with fan_in = in * k * k if a blur is behind it; the coordinate features are plain
     Swapping AE      convolutions under names (`Conv`), encoder, generator and both discriminators
@@ -41,6 +42,20 @@ PSP = Family(
     ),
     rules=(linear(r"encoder\.(?:styles\.\d+\.)?linear\.weight"), *_under(r"decoder\.")),
     namings=PSP_NAMES,
+    over=(BASE,),
+)
+
+STYLECLIP = Family(
+    id="styleclip-mapper",
+    title="StyleCLIP: mappers of latents in front of rosinality's StyleGAN2",
+    architecture="styleclip",
+    upstream="orpatashnik/StyleCLIP",
+    signatures=(
+        Signature(
+            r"mapper\.\w+\.mapping\.1\.weight", 2, also=(r"mapper\.\w+\.mapping\.2\.weight",), what="mappers of latents"
+        ),
+    ),
+    rules=(mapping(r"mapper\.\w+\.mapping\.\d+\.weight"), *_under(r"decoder\.")),
     over=(BASE,),
 )
 

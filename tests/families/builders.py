@@ -100,6 +100,49 @@ def psp() -> Built:
     return joined(net, rosinality_generator("decoder."))
 
 
+def styleclip() -> Built:
+    net = Built()
+    for name in ("course_mapping", "mapper_3"):
+        for n in (1, 2):
+            net.linear(f"mapper.{name}.mapping.{n}", 16, 16, lr=0.01)
+    net.put("face_pool.weight", 8, 3, 3, 3, std=0.1)
+    return joined(net, rosinality_generator("decoder."))
+
+
+def gfpgan_component() -> Built:
+    """A discriminator of an eye: its FIR filters are no buffers, but take a place in their Sequential."""
+    net = Built()
+    for path, n, i, o in (("conv1", 0, 3, 8), ("conv2", 1, 8, 12), ("conv3", 0, 12, 12), ("conv4", 1, 12, 16)):
+        net.conv(f"{path}.{n}", i, o, 3, bias=f"{path}.{n + 1}.bias")
+    net.conv("conv5.0", 16, 16, 3, bias="conv5.1.bias")
+    net.conv("final_conv.0", 16, 1, 3)
+    return net
+
+
+def rosinality_layers() -> Built:
+    """As in SemanticStyleGAN: many small generators of modulated layers, and layers that nothing tells apart."""
+    net = Built()
+    for n in (1, 2):
+        net.linear(f"style.{n}", 16, 16, lr=0.01)
+    for path, i, o, k in (("local_nets.0.linears.0", 12, 8, 1), ("render_net.convs.0", 8, 8, 3)):
+        net.modulated(f"{path}.conv", i, o, k, 16)
+        net.put(f"{path}.activate.bias", o)
+    net.modulated("render_net.to_rgbs.0.conv", 8, 3, 1, 16)
+    net.put("local_nets.0.to_feat.weight", 8, 8, 1, 1, std=0.1)
+    net.put("local_nets.0.to_feat.bias", 8)
+    net.conv("head.skip.1", 8, 12, 1, bias=None)
+    net.put("head.skip.0.kernel", 4, 4)
+    net.conv("head.conv.0", 8, 12, 3, bias="head.conv.1.bias")
+    net.scaled("up.0.weight", (12, 8, 3, 3), 1 / math.sqrt(12 * 9))
+    net.put("up.1.kernel", 4, 4)
+    net.put("up.2.bias", 8)
+    net.put("backbone.0.weight", 8, 3, 3, 3, std=0.1)
+    net.put("backbone.1.weight", 8, mean=1.0)
+    net.put("backbone.1.bias", 8)
+    net.put("classify.weight", 4, 8, std=0.1)
+    return net
+
+
 def dualstylegan() -> Built:
     net = Built()
     net.linear("style.1", 16, 16, lr=0.01)
@@ -1153,6 +1196,9 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "rosinality, lr 0.1": ("rosinality-stylegan2", lambda: rosinality_generator(lr=0.1), ()),
     "swagan discriminator": ("rosinality-stylegan2", wavelet_discriminator, ()),
     "psp": ("psp-encoder", psp, ()),
+    "styleclip": ("styleclip-mapper", styleclip, ()),
+    "gfpgan component": ("gfpgan-components", gfpgan_component, ()),
+    "rosinality layers": ("rosinality-layers", rosinality_layers, ()),
     "dualstylegan": ("dualstylegan", dualstylegan, ()),
     "gpen": ("gpen", gpen, ()),
     "lia": ("lia", lia, ()),

@@ -1,0 +1,61 @@
+"""rosinality's StyleGAN2 layers in networks that have no name here (SemanticStyleGAN, StyleGAN descendants at large).
+
+    ModulatedConv2d   `X.conv.weight` (1, out, in, k, k), beside its style `X.conv.modulation.weight`
+    ConvLayer         `X.N.weight`, no bias of its own: `X.N+1.bias` is in the activation behind it, or `X.N-1.kernel`
+                      blurs in front of it; if `X.N+1.kernel` blurs behind it, it is transposed, with fan_in in * k * k
+    mapping           `style.N`
+
+The arithmetic is that of `rosinality_stylegan2.py`. A to-RGB layer is told by its name. Linear layers elsewhere may be
+torch's or EqualLinear, which have the same names: they are left as they are.
+"""
+
+from eqlr_tools.families.family import Family, Rule, Rules, Signature, View
+from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.scaling import dense_fan_in, transposed_fan_in
+
+_STYLE = "{layer}.modulation.weight"
+
+
+def _convolutions(view: View, prefix: str) -> list[Rule]:
+    """ConvLayers are told by what stands in the same Sequential."""
+    rules = []
+    for name, shape in view.shapes.items():
+        block, _, last = name.removesuffix(".weight").rpartition(".")
+        if len(shape) != 4 or not (name.startswith(prefix) and name.endswith(".weight") and block and last.isdigit()):
+            continue
+        before, behind = f"{block}.{int(last) - 1}", f"{block}.{int(last) + 1}"
+        blurred = f"{behind}.kernel" in view.shapes
+        activated = f"{behind}.bias" in view.shapes and f"{behind}.weight" not in view.shapes
+        if f"{block}.{last}.bias" in view.shapes or not (blurred or activated or f"{before}.kernel" in view.shapes):
+            continue
+        layer = f"{block}.{last}".removeprefix(prefix).replace(".", r"\.")
+        kind, fan_in = ("conv_transpose2d", transposed_fan_in) if blurred else ("conv2d", dense_fan_in)
+        layout = "IOkk" if blurred else ""
+        rules.append(conv(rf"(?P<layer>{layer})\.weight", kind=kind, fan_in=fan_in, layout=layout, bias=None))
+    return rules
+
+
+def _rules(view: View, prefix: str) -> Rules:
+    return (
+        mapping(r"(?:.+\.)?style\.\d+\.weight"),
+        modulated(r"(?P<layer>(?:.+\.)?to_\w+(?:\.\d+)?\.conv)\.weight", demodulated=False, beside=_STYLE),
+        modulated(r"(?P<layer>.+\.conv)\.weight", beside=_STYLE),
+        linear(r".+\.conv\.modulation\.weight"),
+        *_convolutions(view, prefix),
+    )
+
+
+FAMILY = Family(
+    id="rosinality-layers",
+    title="rosinality's StyleGAN2 layers in a network without a name here",
+    architecture="any",
+    upstream="rosinality/stylegan2-pytorch",
+    signatures=(
+        Signature(
+            r"(?:.+\.)?conv\.weight", 5, also=(r"(?:.+\.)?conv\.modulation\.weight",), what="modulated convolutions"
+        ),
+    ),
+    rules=_rules,
+    generic=True,
+    advice="linear layers outside its mapping and styles are left as they are: nothing tells plain ones from equalized",
+)
