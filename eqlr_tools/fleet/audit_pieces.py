@@ -12,7 +12,8 @@ from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.errors import UnreadableError
 from eqlr_tools.fleet.tasks import Call, Record, stamp_of
 from eqlr_tools.ranges.audit import LayerRange, layer_range, network_ranges, subject_of, wanted_layers
-from eqlr_tools.ranges.counting import Counts, count_tensor
+from eqlr_tools.ranges.counters import count_tensor
+from eqlr_tools.ranges.counting import Counts
 from eqlr_tools.ranges.examining import examine
 from eqlr_tools.ranges.pieces import PIECE
 from eqlr_tools.ranges.training import Training, training_of

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import ModuleType
 
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
-from eqlr_tools.ranges.counting import Counts, count_tensor
-from eqlr_tools.ranges.fast import Kernels
+from eqlr_tools.ranges.counters import count_tensor
+from eqlr_tools.ranges.counting import Counts
 from eqlr_tools.ranges.hazards import accumulation_of
 from eqlr_tools.ranges.noise import ALL, measure_noise
 from eqlr_tools.ranges.quantiles import exact_order_statistics
@@ -34,13 +35,13 @@ def examine(
     tensor: Tensor,
     question: Question | None = None,
     counts: Counts | None = None,
-    kernels: Kernels | None = None,
+    loops: ModuleType | None = None,
 ) -> list[Statistics]:
     """The statistics of the stored and of the effective values. `counts` are the tensor's, if they are known."""
     question = question or Question()
     channels = question.channels or Channels(1, max(tensor.numel, 1))
     if counts is None:
-        counts = count_tensor(tensor, question.scale, channels, kernels=kernels)
+        counts = count_tensor(tensor, question.scale, channels, loops=loops)
     noise = measure_noise(tensor, counts, question.scale, channels)
     look_inside = counts.cuts is not None and (question.exact_quantiles or tensor.numel <= ALL)
     measured = Measured(

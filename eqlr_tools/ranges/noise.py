@@ -18,7 +18,6 @@ from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
 from eqlr_tools.ranges.counting import Counts, pattern_values, wide_bits
 from eqlr_tools.ranges.formats import FORMATS
-from eqlr_tools.ranges.power_sums import ROW
 from eqlr_tools.ranges.scaled import Scaled
 
 if TYPE_CHECKING:
@@ -30,6 +29,9 @@ _RUN = 1 << 15
 _INT8_LARGEST = 127
 _LEAST_STEP = 1e-300
 """Steps of 0 stand for channels of zeros, which have no error to divide."""
+_ROW = 1 << 13
+"""Elements of one dot product: below the length from which BLAS would start threads."""
+
 _FAR = 1000
 """Exponents beyond which a power of two may be no float64."""
 
@@ -144,8 +146,8 @@ class _Meter:
 
 def sum_of_squares(values: NDArray[np.float64]) -> float:
     """In dot products too short for BLAS to start threads for."""
-    whole = values.size // ROW * ROW
-    rows, rest = values[:whole].reshape(-1, ROW), values[whole:]
+    whole = values.size // _ROW * _ROW
+    rows, rest = values[:whole].reshape(-1, _ROW), values[whole:]
     return float(np.vecdot(rows, rows).sum() + np.dot(rest, rest))
 
 

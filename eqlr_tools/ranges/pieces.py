@@ -15,7 +15,8 @@ import numpy as np
 
 from eqlr_tools.checkpoints.sources import survives_fork
 from eqlr_tools.checkpoints.tensors import Tensor
-from eqlr_tools.ranges.counting import Counts, count_tensor
+from eqlr_tools.ranges.counters import count_tensor
+from eqlr_tools.ranges.counting import Counts
 from eqlr_tools.ranges.examining import Question, examine
 from eqlr_tools.ranges.fast import load
 from eqlr_tools.ranges.statistics import Statistics
@@ -50,7 +51,7 @@ def examine_all(
     `accelerated` False leaves numba alone, also where it is installed.
     """
     _keep_freed_memory()
-    kernels = load(sum(subject.tensor.nbytes for subject in subjects)) if accelerated else None
+    loops = load(sum(subject.tensor.nbytes for subject in subjects)) if accelerated else None
     pieces = _pieces(subjects)
     open_pieces = Counter(index for index, _ in pieces)
     counts: dict[int, Counts] = {}
@@ -60,9 +61,9 @@ def examine_all(
         index, span = piece
         subject = subjects[index]
         if span is None:
-            return examine(subject.tensor, subject.question, kernels=kernels)
+            return examine(subject.tensor, subject.question, loops=loops)
         question = subject.question
-        return count_tensor(subject.tensor, question.scale, question.channels, span, kernels)
+        return count_tensor(subject.tensor, question.scale, question.channels, span, loops)
 
     for index, span, answer in _answers(work, pieces, _jobs(subjects, jobs)):
         subject = subjects[index]

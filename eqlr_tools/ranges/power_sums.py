@@ -1,8 +1,10 @@
 """Power sums of a tensor's values, for its moments.
 
-They are float64: numpy's dot products of `ROW` elements each, added up row by row, and from then on exact fractions. So
-counts of the same parts add up to the same result in any order and grouping. Cutting a tensor elsewhere changes the
-rounding inside the rows: sums then agree to about 1e-12 of the sum of magnitudes.
+They are float64. The order of addition is fixed, so that numpy and the compiled loops of `fast` round alike: the
+elements of a block lie in rows of `LANES`, the rows are added one after the other, lane by lane, then the lanes of the
+blocks. What the lanes hold in the end is added exactly, and from then on sums are exact fractions: counts of the same
+parts add up to the same result in any order and grouping. Cutting a tensor elsewhere changes the rounding inside the
+lanes: sums then agree to about 1e-12 of the sum of magnitudes.
 """
 
 from __future__ import annotations
@@ -20,14 +22,11 @@ if TYPE_CHECKING:
 BLOCK_ELEMENTS = 1 << 17
 """Enough to spread the cost of the calls, few enough for the float32 block to stay in the L2 cache."""
 
-ROW = 1 << 13
-"""Elements of one dot product: below the length from which BLAS would start threads."""
+LANES = 1 << 7
+"""Enough for vector units and short loops over rows, few enough that adding them up exactly costs nothing."""
 
 _PLAIN_EXPONENTS = (-200, 200)
 """float64 blocks whose largest value lies outside are scaled by a power of two before squaring."""
-
-_ONES = np.ones(ROW)
-
 
 _Sums = tuple[Fraction, Fraction, Fraction, Fraction]
 
@@ -36,49 +35,38 @@ class _Buffers(threading.local):
     """Working memory of a thread, for whatever it counts one after the other."""
 
     def __init__(self) -> None:
-        self.wide = np.zeros((BLOCK_ELEMENTS // ROW, ROW))
-        self.squares = np.zeros((BLOCK_ELEMENTS // ROW, ROW))
+        self.wide = np.zeros(BLOCK_ELEMENTS)
+        self.powers = np.zeros(BLOCK_ELEMENTS)
 
 
 _buffers = _Buffers()
 
 
 class PowerSums:
-    """Sums of x, x², x³ and x⁴ in float64, exact from row to row on; see the module's docstring."""
+    """Sums of x, x², x³ and x⁴ in float64, exact from the lanes on; see the module's docstring."""
 
     def __init__(self) -> None:
-        self._rows = np.zeros((4, BLOCK_ELEMENTS // ROW))
+        self.lanes = np.zeros((4, LANES))
         self._exponent = 0
         self._totals = [Fraction(0)] * 4
-
-    @property
-    def buffers(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Where a kernel puts the values of a block and their squares before `add_prepared`."""
-        return _buffers.wide.reshape(-1), _buffers.squares.reshape(-1)
 
     def add(self, values: NDArray[Any], largest: float) -> None:
         """Add a block of at most BLOCK_ELEMENTS finite values; `largest` is their largest magnitude."""
         if values.dtype == np.float64:
             self._use_unit_for(largest)
-        wide, squares = (buffer[: values.size] for buffer in self.buffers)
-        wide[:] = values
+        padded = -(-values.size // LANES) * LANES
+        wide, powers = _buffers.wide[:padded], _buffers.powers[:padded]
+        wide[: values.size] = values
+        wide[values.size :] = 0.0
         if self._exponent:
             np.ldexp(wide, -self._exponent, out=wide)
-        np.multiply(wide, wide, out=squares)
-        self.add_prepared(values.size)
+        self._add_lanes(0, wide)
+        self._add_lanes(1, np.multiply(wide, wide, out=powers))
+        self._add_lanes(2, np.multiply(powers, wide, out=wide))
+        self._add_lanes(3, np.multiply(powers, powers, out=powers))
 
-    def add_prepared(self, size: int) -> None:
-        """Add the block whose values and squares are in the buffers."""
-        rows = -(-size // ROW)
-        wide, squares = _buffers.wide[:rows], _buffers.squares[:rows]
-        if size % ROW:
-            wide[-1, size % ROW :] = 0.0
-            squares[-1, size % ROW :] = 0.0
-        sums = self._rows[:, :rows]
-        sums[0] += np.vecdot(wide, _ONES)
-        sums[1] += np.vecdot(wide, wide)
-        sums[2] += np.vecdot(squares, wide)
-        sums[3] += np.vecdot(squares, squares)
+    def _add_lanes(self, power: int, values: NDArray[np.float64]) -> None:
+        self.lanes[power] += np.add.reduce(values.reshape(-1, LANES), axis=0)
 
     def totals(self) -> _Sums:
         self._flush()
@@ -96,8 +84,8 @@ class PowerSums:
     def _flush(self) -> None:
         unit = Fraction(2) ** self._exponent
         for power in range(4):
-            self._totals[power] += Fraction(math.fsum(self._rows[power])) * unit ** (power + 1)
-        self._rows[:] = 0.0
+            self._totals[power] += Fraction(math.fsum(self.lanes[power])) * unit ** (power + 1)
+        self.lanes[:] = 0.0
 
 
 def weighted_power_sums(numbers: NDArray[np.float64], times: NDArray[np.float64]) -> _Sums:

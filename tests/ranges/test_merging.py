@@ -21,7 +21,8 @@ from eqlr_tools.checkpoints.dtypes import BY_NAME
 from eqlr_tools.errors import EqlrError
 from eqlr_tools.ranges import fast, pieces, workers
 from eqlr_tools.ranges.channels import Channels, channels_of
-from eqlr_tools.ranges.counting import Counts, count_tensor
+from eqlr_tools.ranges.counters import count_tensor
+from eqlr_tools.ranges.counting import Counts
 from eqlr_tools.ranges.examining import Question
 from eqlr_tools.ranges.pieces import Subject, examine_all
 from tests.ranges import reference
@@ -131,14 +132,22 @@ def test_channels_against_numpy() -> None:
 @pytest.mark.parametrize("unusual", [False, True])
 def test_compiled_loops_give_the_same_bits(dtype: str, unusual: bool) -> None:
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
-    kernels = fast.load(fast.WORTHWHILE_FROM_BYTES)
-    assert kernels is not None
+    loops = fast.load(fast.WORTHWHILE_FROM_BYTES)
+    assert loops is not None
     rng = np.random.default_rng(1)
-    bits = weights(dtype, (700, 401)) if unusual else BY_NAME[dtype].bits(rng.standard_normal((700, 401), np.float32))
-    tensor, channels = reference.tensor_of(bits, dtype), Channels(700, 401)
-    for scale in (1.0, SCALE):
-        plain = count_tensor(tensor, scale, channels)
-        assert same(plain, count_tensor(tensor, scale, channels, kernels=kernels))
+    for kind, shape in [
+        ("linear", (700, 401)),
+        ("conv2d", (123, 45, 3, 3)),
+        ("conv_transpose2d", (60, 70, 4, 4)),
+        ("linear", (5000, 1)),
+        ("linear", (3, 5)),
+    ]:
+        plain = BY_NAME[dtype].bits(rng.standard_normal(shape, np.float32))
+        tensor = reference.tensor_of(weights(dtype, shape) if unusual else plain, dtype)
+        channels = channels_of(kind, shape)
+        for scale in (1.0, SCALE):
+            slow = count_tensor(tensor, scale, channels)
+            assert same(slow, count_tensor(tensor, scale, channels, loops=loops)), (kind, shape)
 
 
 def test_small_work_does_not_load_the_compiler() -> None:
