@@ -1,6 +1,6 @@
 """The figures of `eqlr audit`: against the limits of the machine, measured in the same run, and against naive torch.
 
-    python benchmarks/audit.py [--megabytes 2000] [--rounds 5] [--no-torch]
+    python benchmarks/audit.py [--megabytes 2000] [--rounds 5] [--dtypes F32 BF16 F16] [--no-torch]
 
 Files are generated in memory (/dev/shm) and deleted. Contenders take turns, medians are compared. The engine is timed
 inside a running interpreter, the whole command as a process of its own.
@@ -33,11 +33,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--megabytes", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--dtypes", nargs="*", default=["F32", "BF16", "F16"])
     parser.add_argument("--no-torch", action="store_true")
     options = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, numpy {np.__version__}, {options.rounds} rounds\n")
     with tempfile.TemporaryDirectory(dir=scratch(options.megabytes)) as directory:
-        for dtype in ("F32", "BF16", "F16"):
+        for dtype in options.dtypes:
             path = Path(directory) / f"{dtype}.safetensors"
             size = write_weights(path, shapes(options.megabytes * 1_000_000, 4 if dtype == "F32" else 2), dtype)
             big_file(path, size, dtype, options.rounds, torch=not options.no_torch and dtype == "F32")

@@ -12,15 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numba
 import numpy as np
 
-from eqlr_tools.ranges.power_sums import LANES
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
-
-_ROWS = 4 * LANES
-"""Four rows share each load and store of the lanes."""
 
 
 def _compiled(function: Loop) -> Loop:
@@ -85,16 +80,20 @@ def raise_maxima(maxima: NDArray[Any], bits: NDArray[Any], mask: Any, first: int
 
 @_compiled
 def add_powers(values: NDArray[np.float32], lanes: NDArray[np.float64]) -> None:
-    """Add the powers of a block of finite values to the lanes, as `PowerSums.add` does."""
+    """Add the powers of a block of finite values to the lanes, as `PowerSums.add` does.
+
+    Four rows share each load and store of the block's own lanes.
+    """
     sums = np.zeros_like(lanes)
     first, second, third, fourth = sums[0], sums[1], sums[2], sums[3]
-    whole = values.size // _ROWS * _ROWS
-    for start in range(0, whole, _ROWS):
-        row0 = values[start : start + LANES]
-        row1 = values[start + LANES : start + 2 * LANES]
-        row2 = values[start + 2 * LANES : start + 3 * LANES]
-        row3 = values[start + 3 * LANES : start + _ROWS]
-        for lane in range(LANES):
+    width = lanes.shape[1]
+    whole = values.size // (4 * width) * (4 * width)
+    for start in range(0, whole, 4 * width):
+        row0 = values[start : start + width]
+        row1 = values[start + width : start + 2 * width]
+        row2 = values[start + 2 * width : start + 3 * width]
+        row3 = values[start + 3 * width : start + 4 * width]
+        for lane in range(width):
             a, b, c, d = np.float64(row0[lane]), np.float64(row1[lane]), np.float64(row2[lane]), np.float64(row3[lane])
             aa, bb, cc, dd = a * a, b * b, c * c, d * d
             first[lane] = (((first[lane] + a) + b) + c) + d
@@ -102,12 +101,12 @@ def add_powers(values: NDArray[np.float32], lanes: NDArray[np.float64]) -> None:
             third[lane] = (((third[lane] + aa * a) + bb * b) + cc * c) + dd * d
             fourth[lane] = (((fourth[lane] + aa * aa) + bb * bb) + cc * cc) + dd * dd
     for index in range(whole, values.size):
-        lane = index % LANES
+        lane = index % width
         a = np.float64(values[index])
         first[lane] += a
         second[lane] += a * a
         third[lane] += a * a * a
         fourth[lane] += (a * a) * (a * a)
     for power in range(4):
-        for lane in range(LANES):
+        for lane in range(width):
             lanes[power, lane] += sums[power, lane]

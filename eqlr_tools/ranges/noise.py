@@ -35,6 +35,8 @@ _ROW = 1 << 13
 _FAR = 1000
 """Exponents beyond which a power of two may be no float64."""
 
+_Span = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class Noise:
@@ -71,32 +73,34 @@ def measure_noise(tensor: Tensor, counts: Counts, scale: float, channels: Channe
     meter = _Meter(counts, scale, channels, largest)
     if counts.cuts is None:
         meter.add_products()
-    for first, values in _sampled(tensor, counts):
-        meter.add(values, first)
+    for spans, values in _sampled(tensor, counts):
+        meter.add(values, spans)
     return NoiseReport(meter.stored, meter.effective, meter.per_tensor, meter.per_channel, tensor.numel <= ALL)
 
 
-def _sampled(tensor: Tensor, counts: Counts) -> Iterator[tuple[int, NDArray[Any]]]:
-    """Blocks of finite values in the layout's type with their first flat index, non-finite ones as zero."""
-    for span in _spans(tensor):
-        first = span[0]
-        for block in tensor.blocks(_RUN * tensor.dtype.itemsize, span):
-            if counts.cuts is None:
-                values = pattern_values(counts.dtype)[block]
-            else:
-                values = wide_bits(tensor.dtype, block).view(counts.layout.float_type)
-            if counts.finite != counts.count:
-                values = np.where(np.isfinite(values), values, values.dtype.type(0))
-            yield first, values
-            first += values.size
+def _sampled(tensor: Tensor, counts: Counts) -> Iterator[tuple[list[_Span], NDArray[Any]]]:
+    """Finite values in the layout's type and the spans of flat indices they stand at, non-finite ones as zero."""
+    for spans in _spans(tensor):
+        runs = [next(tensor.blocks(tensor.nbytes, span)) for span in spans]
+        bits = runs[0] if len(runs) == 1 else np.concatenate(runs)
+        if counts.cuts is None:
+            values = pattern_values(counts.dtype)[bits]
+        else:
+            values = wide_bits(tensor.dtype, bits).view(counts.layout.float_type)
+        if counts.finite != counts.count:
+            values = np.where(np.isfinite(values), values, values.dtype.type(0))
+        yield spans, values
 
 
-def _spans(tensor: Tensor) -> list[tuple[int, int]]:
+def _spans(tensor: Tensor) -> Iterator[list[_Span]]:
+    """What is looked at together: all of a small tensor, `SAMPLE` elements after the other, or runs of a large one."""
     if tensor.numel <= ALL:
-        return [(0, tensor.numel)]
+        for start in range(0, tensor.numel, SAMPLE):
+            yield [(start, min(start + SAMPLE, tensor.numel))]
+        return
     runs = SAMPLE // _RUN
     starts = [index * (tensor.numel - _RUN) // (runs - 1) for index in range(runs)]
-    return [(start, start + _RUN) for start in starts]
+    yield [(start, start + _RUN) for start in starts]
 
 
 class _Meter:
@@ -117,7 +121,7 @@ class _Meter:
         self.effective = {form.name: Noise() for form in FORMATS}
         self.per_tensor = self.per_channel = Noise()
 
-    def add(self, values: NDArray[Any], first: int) -> None:
+    def add(self, values: NDArray[Any], spans: list[_Span]) -> None:
         if self._formats:
             _add_formats(self.stored, values, self._largest)
             if self._scale != 1.0:
@@ -133,7 +137,7 @@ class _Meter:
             if self._steps.size == 1:
                 self.per_channel = self.per_tensor
             else:
-                places = self._channels.of(first, values.size)
+                places = np.concatenate([self._channels.of(first, end - first) for first, end in spans])
                 self.per_channel += Noise(signal, _int8_error(wide, self._steps[places]))
 
     def add_products(self) -> None:
