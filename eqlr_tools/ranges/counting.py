@@ -109,6 +109,16 @@ class Counts:
         order = np.concatenate([np.arange(len(bins) - 1, positive - 1, -1), np.arange(positive)])
         return bins[order], np.cumsum(times[order])
 
+    @cached_property
+    def ascending_values(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """The finite values of an 8- or 16-bit float that occur, ascending, and how often each does."""
+        patterns = _ascending_patterns(self.dtype)
+        table = np.zeros(len(pattern_values(self.dtype)), dtype=np.int64)
+        table[self.bins] = self.times
+        times = table[patterns]
+        found = np.flatnonzero(times)
+        return pattern_values(self.dtype)[patterns[found]], times[found]
+
 
 def nearest_float(value: Fraction) -> float | None:
     """The nearest float64; None if it is too large for one."""
@@ -135,6 +145,14 @@ def pattern_values(dtype_name: str) -> NDArray[np.float32]:
     dtype = BY_NAME[dtype_name]
     with np.errstate(invalid="ignore"):  # Signalling NaNs become quiet ones.
         return dtype.values(np.arange(1 << 8 * dtype.itemsize, dtype=dtype.bits_dtype)).astype(np.float32)
+
+
+@cache
+def _ascending_patterns(dtype_name: str) -> NDArray[np.intp]:
+    """The patterns of all finite values, by value."""
+    values = pattern_values(dtype_name)
+    finite = np.flatnonzero(np.isfinite(values))
+    return finite[np.argsort(values[finite], kind="stable")]
 
 
 def is_narrow(dtype: DType) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eqlr_tools.ranges.counting import Counts, pattern_values
+from eqlr_tools.ranges.counting import Counts
 from eqlr_tools.ranges.layouts import bounds_of, first_reaching
 
 if TYPE_CHECKING:
@@ -46,10 +46,13 @@ class Scaled:
         layout, cuts = self.counts.layout, self.counts.cuts
         if cuts is None:
             values, times = self.products
-            magnitudes = np.abs(values)
-            order = np.argsort(magnitudes)
-            below = np.concatenate([[0], np.cumsum(times[order])])
-            return self.counts.finite - below[np.searchsorted(magnitudes[order], bounds_of(layout), side="left")]
+            if self.scale < 0:
+                values, times = values[::-1], times[::-1]
+            below = np.concatenate([[0], np.cumsum(times)])
+            bounds = bounds_of(layout)
+            positive = self.counts.finite - below[np.searchsorted(values, bounds, side="left")]
+            both: NDArray[np.int64] = positive + below[np.searchsorted(values, -bounds, side="right")]
+            return both
         patterns = first_reaching(layout, abs(self.scale))
         bins = (patterns >> layout.bits_type(layout.shift)).astype(np.intp)
         places, cumulative = self.counts.magnitudes
@@ -67,11 +70,8 @@ class Scaled:
     @cached_property
     def products(self) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """The effective values of an 8- or 16-bit float and how often each occurs, in ascending order of the stored."""
-        values = pattern_values(self.counts.dtype)[self.counts.bins]
-        finite = np.flatnonzero(np.isfinite(values))
-        order = finite[np.argsort(values[finite], kind="stable")]
-        products = self.counts.layout.scaled(values[order], self.scale).astype(np.float64)
-        return products, self.counts.times[order]
+        values, times = self.counts.ascending_values
+        return self.counts.layout.scaled(values, self.scale).astype(np.float64), times
 
     def quantiles(self, shares: Sequence[float], exact: OrderStatistics | None) -> list[float | None]:
         """The values that shares of the finite values lie below, between order statistics as numpy's default does.
