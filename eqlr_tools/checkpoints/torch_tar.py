@@ -8,7 +8,6 @@ per storage a pickle (key, location, class) and its elements behind their count,
 from __future__ import annotations
 
 import struct
-import tarfile
 from typing import Any, BinaryIO, cast
 
 from eqlr_tools.checkpoints.dtypes import DType
@@ -52,6 +51,8 @@ def read_torch_tar(source: Source) -> Any:
 
 
 def _members(source: Source) -> dict[str, Source]:
+    import tarfile  # Files of other kinds, nearly all, start faster without it.
+
     found: dict[str, Source] = {}
     try:
         with tarfile.open(fileobj=cast("BinaryIO", SeekableSource(source)), mode="r:") as archive:

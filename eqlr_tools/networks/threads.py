@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Part = TypeVar("Part")
@@ -15,6 +14,8 @@ Part = TypeVar("Part")
 
 def for_each(work: Callable[[Part], None], parts: Iterable[Part]) -> None:
     """Call `work` with every part. The first exception is raised here."""
+    from concurrent.futures import ThreadPoolExecutor  # Not where only the names of a network are wanted.
+
     with ThreadPoolExecutor(_processors()) as pool:
         for _ in pool.map(work, parts):
             pass

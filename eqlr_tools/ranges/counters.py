@@ -75,7 +75,9 @@ class _Histogram:
 
     def add_few(self, patterns: NDArray[Any]) -> NDArray[Any]:
         """Count at most `_FEW` patterns and return those that occur."""
-        bins, times = np.unique(patterns, return_counts=True)
+        ordered = np.sort(patterns)
+        starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+        bins, times = ordered[starts], np.diff(starts, append=ordered.size)
         self._few.append((bins, times))
         return bins
 

@@ -11,6 +11,7 @@ one pattern t, found by bisection: no count needs the products themselves.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ import numpy as np
 from eqlr_tools.ranges.formats import FORMATS
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from numpy.typing import ArrayLike, NDArray
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,18 @@ class Cuts:
         return counted
 
 
+def different(parts: Sequence[ArrayLike]) -> NDArray[Any]:
+    """The different values of some arrays, ascending: `np.unique` without its import of `numpy.ma`, a tenth of the time
+    in which a small audit starts."""
+    values: NDArray[Any] = np.sort(np.concatenate(parts))
+    return values[np.flatnonzero(np.append(True, values[1:] != values[:-1]))] if values.size else values
+
+
 @cache
 def bounds_of(layout: Layout) -> NDArray[np.float64]:
     """Every magnitude that a report counts from: all powers of two, the limits of all formats, and infinity."""
     limits = [bound for form in FORMATS for bound in form.bounds(np.dtype(layout.float_type))]
-    return np.unique(np.concatenate([layout.binade_edges, limits, [np.inf]]))
+    return different([layout.binade_edges, limits, [np.inf]])
 
 
 @lru_cache(maxsize=256)
@@ -123,11 +131,11 @@ def first_reaching(layout: Layout, scale: float) -> NDArray[Any]:
 @lru_cache(maxsize=256)
 def cuts_for(layout: Layout, scale: float) -> Cuts:
     """The cuts that the report of a tensor with this constant needs, stored and effective."""
-    patterns = np.union1d(first_reaching(layout, 1.0), first_reaching(layout, scale))
+    patterns = different([first_reaching(layout, 1.0), first_reaching(layout, scale)])
     low_bits = layout.bits_type((1 << layout.shift) - 1)
     inside = patterns[(patterns & low_bits) != 0]
-    bins = np.unique(inside >> layout.bits_type(layout.shift)).astype(np.intp)
-    edges = np.union1d(inside, bins.astype(layout.bits_type) << layout.bits_type(layout.shift))
+    bins = different([inside >> layout.bits_type(layout.shift)]).astype(np.intp)
+    edges = different([inside, bins.astype(layout.bits_type) << layout.bits_type(layout.shift)])
     both = np.concatenate([bins, bins + 0x8000])
     flags = np.zeros(1 << 16, dtype=np.bool_)
     flags[both] = True
