@@ -15,6 +15,7 @@ from eqlr_tools.families.plain import PLAIN
 from eqlr_tools.families.registry import FAMILIES, Recognition, inference
 from eqlr_tools.families.statistics import looks_equalized
 from eqlr_tools.families.views import NetworkView
+from eqlr_tools.rewriting.canonical import canonical_networks
 from eqlr_tools.rewriting.convert import plan_convert
 from eqlr_tools.rewriting.edits import Edit, network_path
 from eqlr_tools.rewriting.optimizer import OptimizerOptions
@@ -62,6 +63,10 @@ def plan_bake(
         if to_original and recognition.layout:
             how = f"to load it in {recognition.layout.upstream}: {recognition.load_back}"
             notes.append(f"network {network.name}: {how}")
+        elif recognition.layout and _leaves_more(recognition, layers):
+            notes.append(
+                f"network {network.name}: what {recognition.layout.upstream} loads is written with --to original"
+            )
         before = baked.get(network.name, {}).get("weights", [])
         weights = [*(before if isinstance(before, list) else []), *(layer.baked_weight for layer in layers)]
         multipliers = {layer.baked_weight: layer.lr_multiplier for layer in layers if layer.lr_multiplier != 1.0}
@@ -99,11 +104,20 @@ def _switchable(source: Checkpoint, recognition: Recognition, layers: list[Layer
     if not chosen:
         reasons = dict.fromkeys(recognition.fixed[x.weight] for x in layers if x.weight in recognition.fixed)
         why = f"where {'; '.join(reasons)}" if reasons and layout and layout.load_back else "whose code has no switch"
+        hint = "bake without --to writes plain weights for a network of your own; --network NAME chooses another"
+        form = _plain_form_of(recognition)
         raise UsageError(
             f"{source.path}: network {name} is {recognition.family}, {why}",
-            hint="bake without --to writes plain weights for a network of your own; --network NAME chooses another",
+            hint=f"bake --to {form} writes it for a class of the project that has no constants" if form else hint,
         )
     return chosen
+
+
+def _plain_form_of(recognition: Recognition) -> str:
+    """The plain layout of its own that the project has for such a network; empty if it has none."""
+    kinds = {(network.naming.architecture, network.naming.role) for network in canonical_networks(recognition)}
+    forms = [(name, form) for name, form in _plain_forms().items() if name != PLAIN]
+    return next((name for name, form in forms if kinds & {(n.architecture, n.role) for n in form.namings}), "")
 
 
 def _prefixes(recognition: Recognition) -> tuple[str, ...]:
@@ -115,6 +129,13 @@ def _left_to_the_code(recognition: Recognition, layers: list[Layer]) -> dict[str
     if not _keeps_multiplier(recognition):
         return {}
     return {layer.baked_weight: layer.lr_multiplier for layer in layers if layer.lr_multiplier != 1.0}
+
+
+def _leaves_more(recognition: Recognition, layers: list[Layer]) -> bool:
+    """True if the project's code, switched off, multiplies some of these layers nevertheless."""
+    if not recognition.load_back:
+        return False
+    return bool(_left_to_the_code(recognition, layers)) or any(layer.weight in recognition.fixed for layer in layers)
 
 
 def _keeps_multiplier(recognition: Recognition) -> bool:
@@ -145,13 +166,17 @@ def plan_bake_to(
     """
     if to == ORIGINAL:
         return plan_bake(source, target, selection, optimizers=optimizers, to_original=True)
-    forms = {family.id.rpartition("-")[2]: family for family in FAMILIES if _is_plain_form(family)}
+    forms = _plain_forms()
     family = forms.get(to) or next((form for form in forms.values() if form.id == to), None)
     if family is None:
         raise UsageError(f"--to {to} is no plain layout", hint=f"there are: {', '.join(sorted([*forms, ORIGINAL]))}")
     if selection.include or selection.exclude:
         raise UsageError("--to bakes whole networks, so --include and --exclude make no sense with it")
     return plan_convert(source, target, selection, to=PLAIN if to == PLAIN else family.id, operation="bake")
+
+
+def _plain_forms() -> dict[str, Family]:
+    return {family.id.rpartition("-")[2]: family for family in FAMILIES if _is_plain_form(family)}
 
 
 def _is_plain_form(family: Family) -> bool:

@@ -90,8 +90,9 @@ def target_family(
     if not any(naming.architecture in architectures for naming in family.namings):
         possible = [f.id for f in FAMILIES if any(n.architecture in architectures for n in f.namings)]
         it_is = f"it is {family.architecture}" if family.namings else "eqlr has no canonical names for it"
+        first = views[0].naming
         raise InexpressibleError(
-            f"{source.path}: {family.id} cannot express {views[0].naming.architecture}: {it_is}",
+            f"{source.path}: {family.id} cannot express a {first.architecture} {first.role}: {it_is}",
             hint=f"families of that architecture: {', '.join(possible)}",
         )
     return family

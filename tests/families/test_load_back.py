@@ -269,6 +269,21 @@ def test_layers_that_no_switch_reaches_are_named_and_can_be_baked_afterwards(run
     assert run_cli("verify", source, whole).code == 0
 
 
+def test_a_code_without_a_switch_may_have_a_class_without_constants(run_cli: Run, tmp_path: Path) -> None:
+    torch.save({"params_ema": bilinear.Generator(True).state_dict()}, tmp_path / "on.pth")
+    result = run_cli("bake", tmp_path / "on.pth", tmp_path / "off.pth", "--to", "original")
+    assert result.code == 2
+    assert "bake --to clean" in result.stderr
+
+
+def test_a_plain_bake_says_when_the_code_wants_another_file(run_cli: Run, tmp_path: Path) -> None:
+    for network, wanted in ((stylegan1.Huangzh13(True), True), (stylegan1.Huangzh13Critic(True), False)):
+        torch.save(network.state_dict(), tmp_path / "on.pth")
+        result = run_cli("bake", tmp_path / "on.pth", tmp_path / "off.pth", "--force")
+        assert result.code == 0
+        assert ("--to original" in result.stdout) == wanted
+
+
 def test_all_networks_of_an_mmagic_file_are_baked_where_they_stand(run_cli: Run, tmp_path: Path) -> None:
     torch.manual_seed(6)
     networks = {
