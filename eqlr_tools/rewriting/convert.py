@@ -22,7 +22,7 @@ from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.families.family import Family, Overrides
 from eqlr_tools.families.naming import Naming, Slot
-from eqlr_tools.families.registry import Recognition
+from eqlr_tools.families.registry import FAMILIES, Recognition
 from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.rewriting.canonical import (
     CONSTANT_BIAS,
@@ -73,7 +73,8 @@ def plan_convert(
     seen = {recognition.network.name: canonical_networks(recognition) for recognition in recognitions}
     family = target_family(source, to, recognitions, seen)
     networks, others = networks_for(source, recognitions, seen, family)
-    targets = places_for(source, networks, family)
+    accepted = frozenset(accept)
+    targets = places_for(source, networks, family, accepted)
     tree: dict[str, Any] = {}
     origin: dict[int, Edit] = {}
     notes: list[str] = []
@@ -83,7 +84,7 @@ def plan_convert(
         where = targets[network.recognition.network.name]
         require_fitting(source.path, network)
         network = _fitted(network, where.naming, notes)
-        notes += refuse_inexpressible(source, network, where.naming, family, frozenset(accept))
+        notes += refuse_inexpressible(source, network, where.naming, family, accepted)
         carried[network.recognition.network.name] = _write(
             tree, origin, network, where, family, selection.overrides, notes
         )
@@ -100,9 +101,7 @@ def plan_convert(
     sole = next(iter(paths)) if len(paths) == 1 else ()
     steps = steps_of_tree(source, target, tree, sole, origin)
     multiplier = selection.overrides.lr_multiplier or _multiplier(networks)
-    # StyleGAN3's families hold StyleGAN2's discriminator, which is read as what it is: StyleGAN2's.
-    namings = [where.naming for where in targets.values()]
-    foreign = any(naming.role == "discriminator" and naming.architecture != family.architecture for naming in namings)
+    foreign = any(_is_of_another(where.naming, family) for where in targets.values())
     reading = Selection(family=None if foreign else family.id, overrides=Overrides(lr_multiplier=multiplier))
     return Plan(
         operation=operation,
@@ -118,6 +117,15 @@ def plan_convert(
         rates=tuple(states.rates),
         places=places,
         reading=reading,
+    )
+
+
+def _is_of_another(naming: Naming, family: Family) -> bool:
+    """True for StyleGAN2's discriminator in a family of StyleGAN3: it is read as what it is, StyleGAN2's."""
+    return any(
+        naming in other.namings
+        for other in FAMILIES
+        if other.architecture == naming.architecture != family.architecture
     )
 
 

@@ -13,6 +13,7 @@ from eqlr_tools.families.naming import Naming
 from eqlr_tools.families.plain import PLAIN
 from eqlr_tools.families.registry import FAMILIES, Recognition, family_named
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
+from eqlr_tools.rewriting.limits import losses
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,9 @@ def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatc
     )
 
 
-def places_for(source: Checkpoint, networks: list[CanonicalNetwork], family: Family) -> dict[str, Target]:
+def places_for(
+    source: Checkpoint, networks: list[CanonicalNetwork], family: Family, accepted: frozenset[str]
+) -> dict[str, Target]:
     """A place in the target for every network.
 
     The only generator of a file counts as the average one, unless the file is one of a training, with optimizers.
@@ -133,7 +136,7 @@ def places_for(source: Checkpoint, networks: list[CanonicalNetwork], family: Fam
     found: dict[str, Target] = {}
     for network in networks:
         name = network.recognition.network.name
-        naming = next((n for n in family.namings if n.same_kind(network.naming)), None)
+        naming = _naming_for(network, family, accepted)
         if naming is None or naming.reads_only:
             reason = naming.reads_only if naming else _difference(network.naming, family)
             raise InexpressibleError(
@@ -151,6 +154,15 @@ def places_for(source: Checkpoint, networks: list[CanonicalNetwork], family: Fam
             )
         found[name] = where
     return found
+
+
+def _naming_for(network: CanonicalNetwork, family: Family, accepted: frozenset[str]) -> Naming | None:
+    """Of a family's names for such a network, those that lose the least of it; the first of several that lose alike."""
+    fitting = [naming for naming in family.namings if naming.same_kind(network.naming)]
+    writable = [naming for naming in fitting if not naming.reads_only]
+    if len(writable) < 2:
+        return next(iter(writable or fitting), None)
+    return min(writable, key=lambda naming: sum(loss.name not in accepted for loss in losses(network, naming)))
 
 
 def _difference(naming: Naming, family: Family) -> str:

@@ -45,7 +45,7 @@ def refuse_inexpressible(
     unknown = sorted(accepted - set(ACCEPTABLE))
     if unknown:
         raise UsageError(f"--accept {unknown[0]} is nothing that can be given up", hint=f"only {', '.join(ACCEPTABLE)}")
-    for loss in _losses(network, naming):
+    for loss in losses(network, naming):
         if loss.name in accepted:
             continue
         way_out = f"--accept {loss.name} converts without it; " if loss.name else ""
@@ -67,7 +67,8 @@ def refuse_inexpressible(
     return [f"network {name}: {CLAMP} {clamp:g} has no place in the target; on random inputs it never acts"]
 
 
-def _losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
+def losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
+    """Everything of a network that a naming has no place for."""
     slots = list(naming.slots(network.depth))
     places = {slot.canonical for slot in slots}
     if _clamps_by_itself(network):

@@ -166,3 +166,22 @@ def test_the_form_stays_with_the_plain_names(tmp_path: Path, run_cli) -> None:
         else:
             assert (network.form["per_pixel"], network.form["group_size"]) == (1.0, 0.0)
         assert run_cli("export", plain, tmp_path / f"{name}.onnx").code == 0
+
+
+def test_a_discriminator_of_many_sizes_comes_back(tmp_path: Path, run_cli) -> None:
+    """Its architecture is another one than its family's first."""
+    torch.save({"discriminator": {"state_dict": projects.bmsg_discriminator()}}, tmp_path / "bmsg.pt")
+    convert(run_cli, tmp_path / "bmsg.pt", tmp_path / "plain.pt", "plain", *projects.EQUALIZED)
+    back = convert(run_cli, tmp_path / "plain.pt", tmp_path / "back.pt", "akanimax-progan")
+    for key, values in projects.bmsg_discriminator().items():
+        np.testing.assert_allclose(back[key], values, rtol=ULP, err_msg=key)
+
+
+@pytest.mark.parametrize("name", ["akanimax 2", "odegeasslbc"])
+def test_of_several_layouts_of_a_family_that_is_written_which_loses_least(name: str, tmp_path: Path, run_cli) -> None:
+    project = DISCRIMINATORS[name]
+    family = "akanimax-progan" if name == "akanimax 2" else "rosinality-hook"
+    convert(run_cli, project.write(tmp_path), tmp_path / "plain.pt", "plain", *project.options)
+    back = convert(run_cli, tmp_path / "plain.pt", tmp_path / "back.pt", family)
+    for key, values in project.state().items():
+        np.testing.assert_allclose(back[key], values, rtol=ULP, err_msg=key)
