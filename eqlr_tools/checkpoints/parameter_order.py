@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
@@ -68,8 +68,16 @@ def parameters_of(network: Network, *, known_buffers: bool = False) -> list[str]
     return names
 
 
-def assign(checkpoint: Checkpoint, optimizer: Optimizer, algorithm: Algorithm, meaning: Meaning) -> Assignment | None:
+def assign(
+    checkpoint: Checkpoint,
+    optimizer: Optimizer,
+    algorithm: Algorithm,
+    meaning: Meaning,
+    known: Mapping[str, Set[str]] | None = None,
+) -> Assignment | None:
     """Find the network of an optimizer, and the parameter of each of its keys.
+
+    `known` are the tensors that are known to be parameters, by the network's name, where they are.
 
     None if its name says that its network is not in the file, and no network's shapes fit. Raises AmbiguousError where
     readings differ in what the caller needs to know, or nothing fits.
@@ -77,7 +85,8 @@ def assign(checkpoint: Checkpoint, optimizer: Optimizer, algorithm: Algorithm, m
     named = _named_candidates(checkpoint, optimizer)
     trained = [network for network in checkpoint.networks if not _EMA.search(network.name)]
     for candidates in (named, trained, list(checkpoint.networks)):
-        found = [reading for reading in (_read(network, optimizer, algorithm) for network in candidates) if reading]
+        readings = (_read(network, optimizer, algorithm, (known or {}).get(network.name)) for network in candidates)
+        found = [reading for reading in readings if reading]
         if found:
             _check_agreement(checkpoint, optimizer, found, meaning)
             return found[0]
@@ -140,12 +149,16 @@ def _moves(
     return moves
 
 
-def _read(network: Network, optimizer: Optimizer, algorithm: Algorithm) -> Assignment | None:
+def _read(
+    network: Network, optimizer: Optimizer, algorithm: Algorithm, known: Set[str] | None = None
+) -> Assignment | None:
     by_name = _names_in_file(network, optimizer)
     if by_name is not None:
         return by_name if _shapes_fit(by_name, optimizer, algorithm) else None
-    for known_buffers in (False, True):
-        found = _read_by_shape(network, parameters_of(network, known_buffers=known_buffers), optimizer, algorithm)
+    everything = parameters_of(network, known_buffers=True)
+    possible = ([name for name in everything if name in known] if known else [], parameters_of(network), everything)
+    for names in possible:
+        found = _read_by_shape(network, names, optimizer, algorithm) if names else None
         if found:
             return found
     return None

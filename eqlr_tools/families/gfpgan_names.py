@@ -108,9 +108,12 @@ def _slots(*, whole: bool, clean: bool) -> Callable[[Depth], Iterator[Slot]]:
     return slots
 
 
+_OWN_FILE = "the target's code keeps the state of an optimizer in a file of its own"
+
+
 def _naming(architecture: str, *, whole: bool, clean: bool) -> Naming:
     slots = _slots(whole=whole, clean=clean)
-    return Naming(architecture, "generator", slots, ("params",), ("params_ema",), caution=_CAUTION)
+    return Naming(architecture, "generator", slots, ("params",), ("params_ema",), caution=_CAUTION, training=_OWN_FILE)
 
 
 V1 = (_naming("gfpgan", whole=True, clean=False),)

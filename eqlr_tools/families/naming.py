@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from eqlr_tools.checkpoints.arranging import Arrangement, arrangement, identity
+from eqlr_tools.families.training import Training
 from eqlr_tools.scaling import Shape
 
 if TYPE_CHECKING:
@@ -116,8 +117,7 @@ class Naming:
     `measured` tells the depth from names and shapes, where it is more than a resolution.
     `structure` names variants of one architecture with other tensors, between which there is no way.
     `others` is a pattern of names that may stand in the same dict and are no part of this network.
-    `order` sorts the names of its parameters as the modules of the family's code register them, and `optimizer_place`
-    is where a file of that family keeps the optimizer's state, which numbers them in that order.
+    `training` is how the project keeps an optimizer's state, or the sentence that says why eqlr writes none.
     `implied` are canonical parameters that such a network has, with these values, where its file does not store them.
     """
 
@@ -132,8 +132,7 @@ class Naming:
     measured: Callable[[Mapping[str, Shape]], Depth | None] | None = None
     structure: str = ""
     others: str = ""
-    order: Callable[[str], Any] | None = None
-    optimizer_place: str = ""
+    training: Training | str = "eqlr does not know in which order the target's code numbers its parameters"
     implied: Mapping[str, NDArray] = field(default_factory=dict, compare=False)
     settings: Mapping[str, Setting] = field(default_factory=dict)
     keeps_form: bool = False
@@ -163,13 +162,22 @@ class Naming:
         fitting = [r for r in (1 << n for n in range(2, MAX_LOG2_RESOLUTION)) if self._covers(Depth(r), there)]
         if not fitting:
             return None
-        depth = Depth(fitting[-1])
+        plain, conditional = (self._deepest(fitting[-1], labels, there) for labels in (False, True))
+        better = conditional.mapping_layers >= max(plain.mapping_layers, 1) and self._differ(conditional, plain)
+        return conditional if better else plain
+
+    def _deepest(self, resolution: int, labels: bool, there: set[str]) -> Depth:
+        """The deepest mapping network that is there: each has the tensors of those before it, and some more."""
+        deepest = Depth(resolution)
         for layers in range(1, MAX_MAPPING_LAYERS):
-            for labels in (False, True):
-                deeper = Depth(depth.resolution, layers, labels)
-                if self._differ(deeper, depth) and self._covers(deeper, there):
-                    depth = deeper
-        return depth
+            deeper = Depth(resolution, layers, labels)
+            if not self._covers(deeper, there):
+                break
+            if self._differ(deeper, deepest):
+                deepest = deeper
+            elif layers > 1:
+                break
+        return deepest
 
     def missing(self, shapes: Mapping[str, Shape]) -> list[str]:
         """What keeps a network from being a whole one of this kind: the tensors that the nearest such one has."""

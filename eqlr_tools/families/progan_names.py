@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from eqlr_tools.families.naming import Depth, Naming, Said, Setting, Slot
+from eqlr_tools.families.training import Training, registered
 
 ARCHITECTURE = "progan"
 MULTISCALE = "bmsg-gan"
@@ -218,14 +219,49 @@ _FB = {"slope": Setting("leakyReluLeak"), "faded": Setting("alpha")}
 _AKANIMAX = {"latent_normalised": False, "input_normalised": False}
 _WHOLE_BATCH = {"group_size": 0}
 _OLDER = _WHOLE_BATCH | {"rgb_activated": False}
+_NO_TRAINING = "no project trains networks of these names"
+NO_TRAINING_CODE = "the target's project has no code for training"
+_FB_SAVES_NONE = "the target's code saves no state of its optimizers"
+_OWN_FILES = "the target's code keeps the state of an optimizer in a file of its own"
+_AKANIMAX_ORDER = registered("weight bias layers rgb_converters from_rgb conv_1 conv_2 conv_3")
 
 PLAIN = (
-    Naming(ARCHITECTURE, "generator", _plain_generator, ("generator",), ("generator_ema",), keeps_form=True),
-    Naming(ARCHITECTURE, "discriminator", _plain_discriminator, ("discriminator",), keeps_form=True),
+    Naming(
+        ARCHITECTURE,
+        "generator",
+        _plain_generator,
+        ("generator",),
+        ("generator_ema",),
+        keeps_form=True,
+        training=_NO_TRAINING,
+    ),
+    Naming(
+        ARCHITECTURE,
+        "discriminator",
+        _plain_discriminator,
+        ("discriminator",),
+        keeps_form=True,
+        training=_NO_TRAINING,
+    ),
 )
 MULTISCALE_PLAIN = (
-    Naming(MULTISCALE, "generator", _multiscale_generator, ("generator",), ("generator_ema",), keeps_form=True),
-    Naming(MULTISCALE, "discriminator", _multiscale_discriminator, ("discriminator",), keeps_form=True),
+    Naming(
+        MULTISCALE,
+        "generator",
+        _multiscale_generator,
+        ("generator",),
+        ("generator_ema",),
+        keeps_form=True,
+        training=_NO_TRAINING,
+    ),
+    Naming(
+        MULTISCALE,
+        "discriminator",
+        _multiscale_discriminator,
+        ("discriminator",),
+        keeps_form=True,
+        training=_NO_TRAINING,
+    ),
 )
 ALADDIN = (
     Naming(
@@ -234,6 +270,9 @@ ALADDIN = (
         _aladdin_generator,
         ("state_dict",),
         form={"tanh": True, "tanh_at_4": False, "input_normalised": False},
+        training=Training(
+            registered("weight bias initial initial_rgb prog_blocks rgb_layers conv1 conv2 conv"), ("optimizer",)
+        ),
     ),
     Naming(
         ARCHITECTURE,
@@ -241,6 +280,9 @@ ALADDIN = (
         _aladdin_critic,
         ("state_dict",),
         form=_WHOLE_BATCH | {"unbiased": True, "deviation_eps": 0.0},
+        training=Training(
+            registered("weight bias prog_blocks rgb_layers initial_rgb final_block conv1 conv2 conv"), ("optimizer",)
+        ),
     ),
 )
 FB_GAN_ZOO = tuple(
@@ -254,6 +296,7 @@ FB_GAN_ZOO = tuple(
             ("netG",),
             ("avgG",),
             settings={**_FB, "tanh": _FB_TANH},
+            training=_FB_SAVES_NONE,
         ),
         Naming(
             ARCHITECTURE,
@@ -262,6 +305,7 @@ FB_GAN_ZOO = tuple(
             ("netD",),
             form={"handed_on": True, "unbiased": True},
             settings=_FB,
+            training=_FB_SAVES_NONE,
         ),
     )
 )
@@ -274,14 +318,23 @@ AKANIMAX = (
         ("shadow_generator", "state_dict"),
         form=_AKANIMAX,
         fits=_silent("use_eql"),
+        training=_OWN_FILES,
     ),
-    Naming(MULTISCALE, "discriminator", _bmsg_discriminator, ("discriminator", "state_dict"), form=_OLDER),
+    Naming(
+        MULTISCALE,
+        "discriminator",
+        _bmsg_discriminator,
+        ("discriminator", "state_dict"),
+        form=_OLDER,
+        training=_OWN_FILES,
+    ),
     Naming(
         MULTISCALE,
         "discriminator",
         partial(_bmsg_discriminator, inner=".module"),
         ("discriminator", "state_dict"),
         form=_OLDER,
+        training=_OWN_FILES,
     ),
     Naming(
         ARCHITECTURE,
@@ -290,6 +343,7 @@ AKANIMAX = (
         ("generator", "state_dict"),
         ("shadow_generator", "state_dict"),
         form=_AKANIMAX,
+        training=Training(_AKANIMAX_ORDER, ("gen_optim",)),
     ),
     Naming(
         ARCHITECTURE,
@@ -297,6 +351,7 @@ AKANIMAX = (
         _akanimax_discriminator,
         ("discriminator", "state_dict"),
         form={"consecutive": True},
+        training=Training(_AKANIMAX_ORDER, ("dis_optim",)),
     ),
     Naming(
         ARCHITECTURE,
@@ -305,8 +360,16 @@ AKANIMAX = (
         ("generator", "state_dict"),
         ("shadow_generator", "state_dict"),
         form=_AKANIMAX,
+        training=_OWN_FILES,
     ),
-    Naming(ARCHITECTURE, "discriminator", _older_discriminator, ("discriminator", "state_dict"), form=_OLDER),
+    Naming(
+        ARCHITECTURE,
+        "discriminator",
+        _older_discriminator,
+        ("discriminator", "state_dict"),
+        form=_OLDER,
+        training=_OWN_FILES,
+    ),
 )
 INTERFACEGAN = (
     Naming(
@@ -314,6 +377,7 @@ INTERFACEGAN = (
         "generator",
         partial(_one_image, layer="layer{}", start=1, image="output_{0}x{0}", bias="wscale.bias"),
         ("generator",),
+        training=NO_TRAINING_CODE,
     ),
 )
 WSCALE = (

@@ -16,6 +16,8 @@ from functools import partial
 
 from eqlr_tools.families.naming import Depth, Naming, Setting, Slot
 from eqlr_tools.families.progan_names import ARCHITECTURE, PADDED, TRANSPOSED, VALID, pair
+from eqlr_tools.families.stylegan2_names import GENFORCE_DISCRIMINATOR, genforce_training
+from eqlr_tools.families.training import Training, registered
 
 _UP = "i o h w -> o i h w"
 """A fused up-convolution in torch; its kernel axes run backwards."""
@@ -206,6 +208,10 @@ _TF_GENERATOR = {
     "slope": _TF_SLOPE,
 }
 _MMGEN_EPS = {"eps": 1e-6, "eps_outside": True}
+_MMGEN_ORDER = registered(
+    "bias weight_orig noise2feat linear torgb_layers conv_blocks fromrgb_layers decision linear0 linear1 conv"
+)
+_SAVES_NONE = "the target's code saves no state of its optimizers"
 _HOOK = {"norm_first": True}
 _ODE = {"slope": 0.1, "bilinear": True, "latent_normalised": False, "norm_first": True}
 _ODE_CAUTION = "its code ends in tanh or not by an option that no file holds; it is taken to have none"
@@ -245,6 +251,9 @@ GENFORCE = (
             ("generator",),
             ("generator_smooth",),
             settings={"tanh": Setting("final_tanh")},
+            training=genforce_training(
+                "generator", registered("weight bias layer output", blocks={"layer": (2, 0), "output": (1, 0)})
+            ),
         )
         for fused in (False, True)
     ),
@@ -255,6 +264,7 @@ GENFORCE = (
         ("discriminator",),
         form={"group_size": 16},
         settings={"group_size": Setting("minibatch_std_group_size"), "pool_first": Setting("fused_scale")},
+        training=genforce_training("discriminator", GENFORCE_DISCRIMINATOR),
     ),
 )
 MMGEN = (
@@ -266,6 +276,7 @@ MMGEN = (
             ("state_dict", "generator."),
             ("state_dict", "generator_ema."),
             form=_MMGEN_EPS,
+            training=Training(_MMGEN_ORDER, ("optimizer", "generator")),
         )
         for fused in (True, False)
     ),
@@ -276,10 +287,13 @@ MMGEN = (
         ("state_dict", "discriminator."),
         form={"pool_first": True},
         settings={"pool_first": Setting("fused_convdown")},
+        training=Training(_MMGEN_ORDER, ("optimizer", "discriminator")),
     ),
 )
 ROSINALITY = (
-    Naming(ARCHITECTURE, "generator", _hook_generator, ("generator",), ("g_running",), form=_HOOK),
+    Naming(
+        ARCHITECTURE, "generator", _hook_generator, ("generator",), ("g_running",), form=_HOOK, training=_SAVES_NONE
+    ),
     Naming(
         ARCHITECTURE,
         "discriminator",
@@ -292,6 +306,7 @@ ROSINALITY = (
             "deviation_eps": 0.0,
             "of_image": True,
         },
+        training=_SAVES_NONE,
     ),
     *(
         Naming(
@@ -303,6 +318,7 @@ ROSINALITY = (
             caution=_ODE_CAUTION,
             form=_ODE | {"normalised": second == 3},
             settings={"tanh": Setting("tanh")},
+            training=_SAVES_NONE,
         )
         for second in (3, 2)
     ),
@@ -313,6 +329,7 @@ ROSINALITY = (
             partial(_hook_discriminator, second=second, hooked=True),
             ("discriminator",),
             form={"slope": 0.1, "normalised": second == 3, "rgb_activated": False, "group_size": 0},
+            training=_SAVES_NONE,
         )
         for second in (3, 2)
     ),

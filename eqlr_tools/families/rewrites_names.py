@@ -126,6 +126,7 @@ PSP = (
         place=("state_dict", "decoder."),
         ema_place=(),
         reads_only=_WITH_ENCODER,
+        training=_WITH_ENCODER,
         others=r"encoder\..*",
     ),
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from eqlr_tools.families.naming import Depth, Naming, Slot
+from eqlr_tools.families.training import Training, registered
 
 ARCHITECTURE = "stylegan2"
 
@@ -156,19 +157,27 @@ def _conv(canonical: str, stored: str, number: int, conv: str) -> Iterator[Slot]
     yield Slot(f"{canonical}.bias", f"{stored}.{number + 1}.bias")
 
 
-_HEADS = ("style", "input", "conv1", "to_rgb1", "convs", "to_rgbs", "final_conv", "final_linear")
-_TAILS = """
-    weight bias conv.weight conv.modulation.weight conv.modulation.bias noise.weight activate.bias conv1.0.weight
-    conv1.1.bias conv2.1.weight conv2.2.bias skip.1.weight
-""".split()
+_ROSINALITY_ORDER = registered(
+    """
+    weight bias style input conv1 to_rgb1 conv2 skip convs to_rgbs final_conv final_linear conv modulation noise
+    activate
+    """
+)
+_BASICSR_ORDER = registered(
+    """
+    weight bias style_mlp constant_input style_conv1 to_rgb1 style_convs to_rgbs modulated_conv modulation activate
+    conv_body conv1 conv2 skip final_conv final_linear
+    """
+)
+_MMAGIC_ORDER = registered(
+    """
+    bias weight_orig weight embed linear style_mapping constant_input input conv1 to_rgb1 conv2 skip convs to_rgbs
+    conv style_modulation noise_injector activate final_conv final_linear
+    """
+)
 
 
-def _order(name: str) -> tuple[int, int, int]:
-    """As rosinality's modules register: a module's own parameters before those of its children."""
-    head, _, rest = name.partition(".")
-    number, _, tail = rest.partition(".") if rest[:1].isdigit() else ("0", "", rest)
-    return _HEADS.index(head), int(number), _TAILS.index(tail) if tail in _TAILS else 0
-
+_STATES = "BasicSR reads optimizers from a file of its own, training_states/N.state, with epoch and iter beside them"
 
 ROSINALITY = (
     Naming(
@@ -177,33 +186,49 @@ ROSINALITY = (
         _generator(_ROSINALITY),
         ("g",),
         ("g_ema",),
-        order=_order,
-        optimizer_place="g_optim",
+        training=Training(_ROSINALITY_ORDER, ("g_optim",)),
     ),
     Naming(
         ARCHITECTURE,
         "discriminator",
         _discriminator("convs", "weight", "weight", kernels=True),
         ("d",),
-        order=_order,
-        optimizer_place="d_optim",
+        training=Training(_ROSINALITY_ORDER, ("d_optim",)),
     ),
 )
 BASICSR = (
-    Naming(ARCHITECTURE, "generator", _generator(_BASICSR), ("params",), ("params_ema",)),
-    # BasicSR keeps the discriminator in a file of its own, under `params`; its option `param_key_d` finds it here.
     Naming(
-        ARCHITECTURE, "discriminator", _discriminator("conv_body", "weight", "weight", kernels=False), ("params_d",)
+        ARCHITECTURE,
+        "generator",
+        _generator(_BASICSR),
+        ("params",),
+        ("params_ema",),
+        training=Training(_BASICSR_ORDER, ("optimizers", 0), remark=_STATES),
+    ),
+    # BasicSR keeps the discriminator in a file of its own, under `params`; its option `param_key_d` finds it here.
+    # So does it the optimizers, in a list that has the generator's first.
+    Naming(
+        ARCHITECTURE,
+        "discriminator",
+        _discriminator("conv_body", "weight", "weight", kernels=False),
+        ("params_d",),
+        training=Training(_BASICSR_ORDER, ("optimizers", 1), remark=_STATES),
     ),
 )
 MMAGIC = (
     Naming(
-        ARCHITECTURE, "generator", _generator(_MMAGIC), ("state_dict", "generator."), ("state_dict", "generator_ema.")
+        ARCHITECTURE,
+        "generator",
+        _generator(_MMAGIC),
+        ("state_dict", "generator."),
+        ("state_dict", "generator_ema."),
+        training=Training(_MMAGIC_ORDER, ("optimizer", "generator")),
     ),
     Naming(
         ARCHITECTURE,
         "discriminator",
         _discriminator("convs", "conv.weight_orig", "linear.weight_orig", kernels=True),
         ("state_dict", "discriminator."),
+        training=Training(_MMAGIC_ORDER, ("optimizer", "discriminator")),
     ),
 )

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eqlr_tools.families.naming import Depth, Naming, Slot
+from eqlr_tools.families.stylegan2_names import GENFORCE_DISCRIMINATOR, genforce_training
+from eqlr_tools.families.training import registered
 from eqlr_tools.networks.stylegan1 import BLUR, FORM, NO_BLUR, defaults_of
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ FUSED_FROM = 128
 """The size from which on NVIDIA's code, and what follows it, fuses resampling and convolution."""
 
 TRUNCATED = {"truncated_places": 8}
+_NO_TRAINING = "no project trains networks of these names"
 _NO_PICKLE = "its files are pickles of TensorFlow networks, which eqlr reads but does not write"
 
 
@@ -235,8 +238,23 @@ def _interfacegan_generator(depth: Depth) -> Iterator[Slot]:
 
 _SMOOTH = ("generator_smooth",)
 PLAIN = (
-    Naming(ARCHITECTURE, "generator", plain_generator, ("generator",), ("generator_ema",), implied={"blur": BLUR}),
-    Naming(ARCHITECTURE, "discriminator", plain_discriminator, ("discriminator",), implied={"blur": BLUR}),
+    Naming(
+        ARCHITECTURE,
+        "generator",
+        plain_generator,
+        ("generator",),
+        ("generator_ema",),
+        implied={"blur": BLUR},
+        training=_NO_TRAINING,
+    ),
+    Naming(
+        ARCHITECTURE,
+        "discriminator",
+        plain_discriminator,
+        ("discriminator",),
+        implied={"blur": BLUR},
+        training=_NO_TRAINING,
+    ),
 )
 NVIDIA_TF = (
     Naming(
@@ -267,6 +285,14 @@ GENFORCE = (
         _SMOOTH,
         form=TRUNCATED,
         implied=implied(TRUNCATED, blurs=False),
+        training=genforce_training(
+            "generator",
+            registered(
+                "weight bias label_weight const mapping dense synthesis layer output apply_noise style",
+                blocks={"layer": (2, 0), "output": (1, 0)},
+                first=r"synthesis\.(?:layer|output)\d+\.bias",
+            ),
+        ),
     ),
     Naming(
         ARCHITECTURE,
@@ -274,6 +300,7 @@ GENFORCE = (
         _genforce_discriminator,
         ("discriminator",),
         implied=implied({}, blurs=False),
+        training=genforce_training("discriminator", GENFORCE_DISCRIMINATOR),
     ),
 )
 INTERFACEGAN = (
@@ -285,5 +312,6 @@ INTERFACEGAN = (
         _SMOOTH,
         form=TRUNCATED,
         implied=implied(TRUNCATED, blurs=False),
+        training="the target's project has no code for training",
     ),
 )

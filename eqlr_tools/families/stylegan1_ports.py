@@ -29,6 +29,7 @@ from eqlr_tools.families.stylegan1_names import (
     layers,
     style,
 )
+from eqlr_tools.families.training import Group, Training, registered
 from eqlr_tools.networks.stylegan1 import WHOLE_BATCH
 
 _TORCH_NORM = {"norm_eps": 1e-5}
@@ -289,7 +290,8 @@ def _level(stored: str, depth: Depth) -> Slot:
     return Slot("lod", stored, optional=True, scale=-1.0, add=1.0 + len(depth.blocks))
 
 
-_OWN_FILES = "the project keeps every network in a file of its own, as a bare state dict"
+_OWN_FILES = "the project keeps every network, and every optimizer, in a file of its own, as a bare state dict"
+_SAVES_NONE = "the target's code saves no state of its optimizers"
 
 
 def _naming(
@@ -301,16 +303,51 @@ def _naming(
     caution: str = "",
     reads_only: str = "",
     form: Mapping[str, Any] | None = None,
+    training: Training | str = _SAVES_NONE,
 ) -> Naming:
     form = form or {}
     values = implied(form, blurs=False)
-    return Naming(ARCHITECTURE, role, slots, place, ema, reads_only, caution, form, implied=values)
+    return Naming(ARCHITECTURE, role, slots, place, ema, reads_only, caution, form, implied=values, training=training)
 
 
+_ROSINALITY_ORDER = registered(
+    """
+    input weight bias weight_orig generator style progression to_rgb from_rgb conv1 noise1 adain1 conv2 noise2 adain2
+    conv linear
+    """
+)
+_HUANGZH13_ORDER = registered(
+    """
+    const weight bias g_mapping g_synthesis init_block blocks to_rgb map conv0 conv0_up epi1 conv conv1 conv1_down epi2
+    dense top_epi noise style_mod lin final_block from_rgb
+    """
+)
+_ALADDIN_ORDER = registered(
+    """
+    starting_constant weight bias map mapping initial_adain1 initial_adain2 initial_noise1 initial_noise2 initial_conv
+    initial_rgb prog_blocks rgb_layers conv1 conv2 inject_noise1 inject_noise2 adain1 adain2 style_scale style_bias
+    linear conv
+    """
+)
+_MMGEN_ORDER = registered(
+    """
+    bias weight_orig weight style_mapping linear input convs conv1 noise_injector1 adain1 affine conv2 noise_injector2
+    adain2 conv to_rgbs from_rgb final_linear
+    """
+)
 _ROSINALITY_FORM = {**_TORCH_NORM, "bias_before_blur": True, "shared_noise": True}
 ROSINALITY = (
     *(
-        _naming("generator", _rosinality_generator(fused), ("generator",), ("g_running",), form=_ROSINALITY_FORM)
+        _naming(
+            "generator",
+            _rosinality_generator(fused),
+            ("generator",),
+            ("g_running",),
+            form=_ROSINALITY_FORM,
+            training=Training(
+                _ROSINALITY_ORDER, ("g_optimizer",), groups=(Group(r"style\..*", settings={"mult": 0.01}),)
+            ),
+        )
         for fused in (True, False)
     ),
     *(
@@ -319,11 +356,13 @@ ROSINALITY = (
             _rosinality_discriminator(fused, activated),
             ("discriminator",),
             form={"group_size": WHOLE_BATCH} | ({} if activated else {"fromrgb_linear": True}),
+            training=Training(_ROSINALITY_ORDER, ("d_optimizer",)),
         )
         for activated in (True, False)
         for fused in (True, False)
     ),
 )
+_GEN_OPTIM = ("gen_optim",)
 HUANGZH13 = (
     *(
         _naming(
@@ -333,14 +372,22 @@ HUANGZH13 = (
             ("gen_shadow",),
             caution=_OWN_FILES,
             form={**_TORCH_NORM, **TRUNCATED},
+            training=training,
         )
-        for words in (
-            ("g_mapping.map.dense", "g_synthesis.", False, "top_epi.noise"),
-            ("g_mapping.dense", "g_synthesis.", True, "top_epi.noise"),
-            ("g_mapping.dense", "", True, "noise"),
+        for words, training in (
+            (("g_mapping.map.dense", "g_synthesis.", False, "top_epi.noise"), Training(_HUANGZH13_ORDER, _GEN_OPTIM)),
+            (("g_mapping.dense", "g_synthesis.", True, "top_epi.noise"), _SAVES_NONE),
+            (("g_mapping.dense", "", True, "noise"), _SAVES_NONE),
         )
     ),
-    _naming("discriminator", _huangzh13_discriminator, ("dis",), caution=_OWN_FILES, form={"fromrgb_linear": True}),
+    _naming(
+        "discriminator",
+        _huangzh13_discriminator,
+        ("dis",),
+        caution=_OWN_FILES,
+        form={"fromrgb_linear": True},
+        training=Training(_HUANGZH13_ORDER, ("dis_optim",)),
+    ),
 )
 ALADDIN = (
     _naming(
@@ -356,6 +403,7 @@ ALADDIN = (
             "tanh": True,
             "bare_start": True,
         },
+        training=Training(_ALADDIN_ORDER, ("optimizer",), groups=(Group(r".*map.*"),)),
     ),
 )
 MMGEN = (
@@ -365,8 +413,15 @@ MMGEN = (
         ("state_dict", "generator."),
         ("state_dict", "generator_ema."),
         form={**_TORCH_NORM, "activated_before_blur": True},
+        training=Training(_MMGEN_ORDER, ("optimizer", "generator")),
     ),
-    _naming("discriminator", _mmgen_discriminator, ("state_dict", "discriminator."), form={"fc_linear": True}),
+    _naming(
+        "discriminator",
+        _mmgen_discriminator,
+        ("state_dict", "discriminator."),
+        form={"fc_linear": True},
+        training=Training(_MMGEN_ORDER, ("optimizer", "discriminator")),
+    ),
 )
 FB_GAN_ZOO = (_naming("generator", _fb_generator, ("netG",), ("avgG",)),)
 _STORED_SCALES = "its files store every layer's constant, which eqlr does not write"

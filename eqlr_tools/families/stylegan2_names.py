@@ -17,10 +17,12 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal
 
 from eqlr_tools.families.naming import Depth, Naming, Role, Slot, Slots
+from eqlr_tools.families.training import Order, Training, registered
 
 ARCHITECTURE = "stylegan2"
 Structure = Literal["skip", "resnet", "orig"]
 USUAL: dict[Role, Structure] = {"generator": "skip", "discriminator": "resnet"}
+_NO_TRAINING = "no project trains networks of these names"
 _NO_PICKLE = "its files are pickles of TensorFlow networks, which eqlr reads but does not write"
 
 
@@ -223,13 +225,23 @@ def genforce_discriminator(depth: Depth) -> Iterator[Slot]:
         yield from _dense(layer, f"layer{last + number}")
 
 
+GENFORCE_DISCRIMINATOR = registered(
+    "weight bias input layer skip_layer", blocks={"input": (1, 0), "layer": (2, 0), "skip_layer": (1, 0)}
+)
+
+
+def genforce_training(name: str, order: Order) -> Training:
+    """genforce makes a group of every parameter, to give biases a learning rate of their own."""
+    return Training(order, ("optimizers", name), root=("models",), one_by_one=True)
+
+
 def _structures(
     role: Role,
     slots: Callable[[Depth, Structure], Iterable[Slot]],
     place: tuple[str, ...],
     ema_place: tuple[str, ...] = (),
     reads_only: str = "",
-    order: Callable[[str], tuple[int, ...]] | None = None,
+    training: Training | str = _NO_TRAINING,
 ) -> Iterator[Naming]:
     """A naming per structure, the most demanding first: what fits it fits `orig` as well."""
 
@@ -247,8 +259,7 @@ def _structures(
             ema_place,
             reads_only=reads_only,
             structure=said,
-            order=order,
-            optimizer_place=f"{place[0]}_optim" if order else "",
+            training=training,
         )
 
 
@@ -274,9 +285,12 @@ PLAIN = (
     *_structures("generator", plain_generator, ("generator",), ("generator_ema",)),
     *PLAIN_DISCRIMINATORS,
 )
-NVIDIA_DISCRIMINATORS = tuple(_structures("discriminator", ada_discriminator, ("D",), order=_ada_order))
+# NVIDIA's own code keeps no optimizer; this is where one fits beside its networks.
+NVIDIA_DISCRIMINATORS = tuple(
+    _structures("discriminator", ada_discriminator, ("D",), training=Training(_ada_order, ("D_optim",)))
+)
 NVIDIA_ADA = (
-    *_structures("generator", ada_generator, ("G",), ("G_ema",), order=_ada_order),
+    *_structures("generator", ada_generator, ("G",), ("G_ema",), training=Training(_ada_order, ("G_optim",))),
     *NVIDIA_DISCRIMINATORS,
 )
 NVIDIA_TF = (
@@ -284,6 +298,25 @@ NVIDIA_TF = (
     *_structures("discriminator", tf_discriminator, ("D",), reads_only=_NO_PICKLE),
 )
 GENFORCE = (
-    Naming(ARCHITECTURE, "generator", genforce_generator, ("generator",), ("generator_smooth",)),
-    Naming(ARCHITECTURE, "discriminator", genforce_discriminator, ("discriminator",)),
+    Naming(
+        ARCHITECTURE,
+        "generator",
+        genforce_generator,
+        ("generator",),
+        ("generator_smooth",),
+        training=genforce_training(
+            "generator",
+            registered(
+                "weight bias noise_strength label_weight const mapping dense synthesis early_layer layer output style",
+                blocks={"layer": (2, 1), "output": (1, 0)},
+            ),
+        ),
+    ),
+    Naming(
+        ARCHITECTURE,
+        "discriminator",
+        genforce_discriminator,
+        ("discriminator",),
+        training=genforce_training("discriminator", GENFORCE_DISCRIMINATOR),
+    ),
 )

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from eqlr_tools.families.naming import Depth, Naming, Slot
 from eqlr_tools.families.stylegan2_names import NVIDIA_DISCRIMINATORS, PLAIN_DISCRIMINATORS
+from eqlr_tools.families.training import Training, registered
 from eqlr_tools.networks.stylegan3 import PREFIX, layer_names, output_size
 from eqlr_tools.scaling import Shape
 
@@ -155,16 +156,29 @@ def _generator(
     embedding: bool = False,
     caution: str = "",
     reads_only: str = "",
+    training: Training | str = "no project trains networks of these names",
 ) -> Naming:
     slots = _slots(rename, embedding=embedding, keeps_defaults=keeps_defaults)
     measured = _measured(rename)
     structure = "a class embedding" if embedding else ""
     return Naming(
-        ARCHITECTURE, "generator", slots, *places, reads_only, caution, measured=measured, structure=structure
+        ARCHITECTURE,
+        "generator",
+        slots,
+        *places,
+        reads_only,
+        caution,
+        measured=measured,
+        structure=structure,
+        training=training,
     )
 
 
-NVIDIA = (_generator(_nvidia, (("G",), ("G_ema",))), *NVIDIA_DISCRIMINATORS)
+_ORDER = registered("weight bias synthesis mapping style_mapping input L affine embed fc")
+NVIDIA = (
+    _generator(_nvidia, (("G",), ("G_ema",)), training=Training(_ORDER, ("G_optim",))),
+    *NVIDIA_DISCRIMINATORS,
+)
 XL = (_generator(_xl, (("G",), ("G_ema",)), embedding=True, reads_only="no other project has its class embedding"),)
 PLAIN = (_generator(_same, (("generator",), ("generator_ema",)), keeps_defaults=False), *PLAIN_DISCRIMINATORS)
 MMGEN = (
@@ -172,6 +186,7 @@ MMGEN = (
         _mmgen,
         (("state_dict", "generator."), ("state_dict", "generator_ema.")),
         caution="mmgeneration's configuration may swap red and blue (rgb2bgr), which no tensor says",
+        training=Training(_ORDER, ("optimizer", "generator")),
     ),
 )
 HAMMER = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,7 +12,7 @@ import numpy as np
 
 from eqlr_tools.checkpoints.arranging import arranged, rows, spread
 from eqlr_tools.checkpoints.outputs import constant_tensor
-from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.checkpoints.tensors import Tensor, contiguous_strides
 from eqlr_tools.errors import UnreadableError
 from eqlr_tools.families.family import Family
 from eqlr_tools.families.layer import Layer
@@ -283,8 +284,22 @@ def relaid(part: Part, target: Slot) -> Tensor:
 
 
 def relaid_like(part: Part, target: Slot, companion: Tensor) -> Tensor:
-    """A tensor of a parameter's shape, a moment of its optimizer, laid out as `relaid` lays out the parameter."""
-    there = part.slot.arrangement(len(part.raw.shape))
+    """A tensor of a stored parameter's shape, a moment of its optimizer, laid out as `relaid` lays out the part."""
+    companion = _own_share(part, companion)
+    there = part.slot.arrangement(len(companion.shape))
     back = target.arrangement(len(part.tensor.shape)).inverse
     how = there.then(back)
     return arranged(companion, how) if how else arranged(arranged(companion, there), back)
+
+
+def _own_share(part: Part, companion: Tensor) -> Tensor:
+    """What of a companion belongs to the part, whose parameter may hold others beside it."""
+    number, count = part.slot.part
+    if count > 1:
+        how = part.slot.arrangement(len(companion.shape))
+        return rows(companion, number, count, how.left.index(how.right[0]))
+    # A constant to which a bias was added has the canonical shape.
+    shape = part.raw.shape
+    if part.slot.spread or companion.shape == shape or companion.numel != math.prod(shape):
+        return companion
+    return replace(companion, shape=shape, strides=contiguous_strides(shape))

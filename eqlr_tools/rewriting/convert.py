@@ -33,7 +33,14 @@ from eqlr_tools.rewriting.canonical import (
     stored_scales,
     with_folded_bias,
 )
-from eqlr_tools.rewriting.carry_optimizer import Carried, OptimizerStates, carry_optimizers, is_parameter
+from eqlr_tools.rewriting.carry_optimizer import (
+    Carried,
+    Moved,
+    OptimizerStates,
+    carry_optimizers,
+    is_parameter,
+    notes_of,
+)
 from eqlr_tools.rewriting.defaults import default_parameter, stored_default
 from eqlr_tools.rewriting.destinations import Target, networks_for, places_for, refuse_doubt, target_family
 from eqlr_tools.rewriting.edits import Dropped, Edit
@@ -73,27 +80,26 @@ def plan_convert(
     seen = {recognition.network.name: canonical_networks(recognition) for recognition in recognitions}
     family = target_family(source, to, recognitions, seen)
     networks, others = networks_for(source, recognitions, seen, family)
+    for network in networks:
+        require_fitting(source.path, network)
     accepted = frozenset(accept)
-    targets = places_for(source, networks, family, accepted)
+    targets = places_for(source, networks, family, accepted, trained=bool(source.optimizers) and not is_flat(target))
     tree: dict[str, Any] = {}
     origin: dict[int, Edit] = {}
     notes: list[str] = []
-    carried: dict[str, list[Carried]] = {}
+    moved: dict[str, Moved] = {}
     # The averaged generator first: a tensor that lies beside the networks is foremost its own.
     for network in sorted(networks, key=lambda network: not network.is_average):
         where = targets[network.recognition.network.name]
-        require_fitting(source.path, network)
-        network = _fitted(network, where.naming, notes)
-        notes += refuse_inexpressible(source, network, where.naming, family, accepted)
-        carried[network.recognition.network.name] = _write(
-            tree, origin, network, where, family, selection.overrides, notes
-        )
+        fitted = _fitted(network, where.naming, notes)
+        notes += refuse_inexpressible(source, fitted, where.naming, family, accepted)
+        made_of = _write(tree, origin, fitted, where, family, selection.overrides, notes)
+        moved[network.recognition.network.name] = Moved(network, where.naming, made_of)
     notes += dict.fromkeys(where.naming.caution for where in targets.values() if where.naming.caution)
-    namings_by_network = {name: where.naming for name, where in targets.items()}
-    states = carry_optimizers(source, carried, namings_by_network, flat=is_flat(target))
-    tree |= states.trees
+    states = carry_optimizers(source, moved, flat=is_flat(target))
+    states.put_into(tree)
     origin |= states.origins
-    notes += _optimizer_notes(states)
+    notes += notes_of(states)
     dropped = [*_left_out(source, selection, others), *_beside(networks), *_rest(source, tree, states, networks)]
     notes += [f"{drop.tensor or f'network {drop.network}'} is left out: {drop.reason}" for drop in dropped]
     places = {name: (where.path, where.prefix) for name, where in targets.items()}
@@ -146,10 +152,10 @@ def _write(
     family: Family,
     overrides: Overrides,
     notes: list[str],
-) -> list[Carried]:
-    """Put a network's outputs into the tree, and return what became of its parameters."""
+) -> dict[Slot, Carried | None]:
+    """Put a network's outputs into the tree, and return of what each of them is made."""
     name = network.recognition.network.name
-    carried: list[Carried] = []
+    made_of: dict[Slot, Carried | None] = {}
     slots = [slot for slot in where.naming.slots(network.depth) if not slot.read_only]
     parts: dict[Slot, Part | None] = {slot: network.parts.get(slot.canonical) for slot in slots}
     shapes = {slot.stored: _stored_shape(slot, part, network) for slot, part in parts.items()}
@@ -160,13 +166,14 @@ def _write(
         if part is None and shapes[slot.stored] is None:
             continue
         key = where.prefix + slot.stored
+        made_of[slot] = None
         if part is None:
             tensor, note = stored_default(slot, network, scales.get(slot.stored, 1.0))
             edit = Edit(name, None, key, tensor)
             notes.append(f"network {name}: {note}")
         else:
             edit = _carried(name, part, slot, key, scales.get(slot.stored, 1.0))
-            carried.append(Carried(part, slot, key, edit.scale))
+            made_of[slot] = Carried(part, slot, edit.scale)
         if slot.part[1] > 1 or slot.repeats:
             edits = shares.setdefault(slot.stored, [])
             edits += [edit] * (_repetitions(slot, network) if slot.repeats else 1)
@@ -190,23 +197,18 @@ def _write(
         state[f"{where.prefix}{FORM}{argument}"] = output
     notes[:] = list(dict.fromkeys(notes))
     _in_order_of_registration(state, where, slots)
-    return carried
+    return made_of
 
 
 def _in_order_of_registration(state: dict[str, Any], where: Target, slots: list[Slot]) -> None:
     """Parameters as the target's code would list them, then buffers: optimizers number parameters by that order."""
-    order = where.naming.order
-    if order is None:
+    if isinstance(where.naming.training, str):
         return
     stored = {slot.stored: is_parameter(slot) for slot in slots}
     ours = [name for name in stored if where.prefix + name in state]
-    ranked = [*sorted((n for n in ours if stored[n]), key=order), *(n for n in ours if not stored[n])]
+    parameters = sorted((name for name in ours if stored[name]), key=where.naming.training.order)
+    ranked = [*parameters, *(name for name in ours if not stored[name])]
     state |= {where.prefix + name: state.pop(where.prefix + name) for name in ranked}
-
-
-def _optimizer_notes(states: OptimizerStates) -> Iterator[str]:
-    for place in states.trees:
-        yield f"the optimizer state goes along as {place}, numbered as the target's own modules number their parameters"
 
 
 def _carried(name: str, part: Part, slot: Slot, key: str, scale: float) -> Edit:

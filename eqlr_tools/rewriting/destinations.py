@@ -12,6 +12,7 @@ from eqlr_tools.families.family import Family
 from eqlr_tools.families.naming import Naming
 from eqlr_tools.families.plain import PLAIN
 from eqlr_tools.families.registry import FAMILIES, Recognition, family_named
+from eqlr_tools.families.training import Training
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
 from eqlr_tools.rewriting.limits import losses
 
@@ -126,9 +127,14 @@ def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatc
 
 
 def places_for(
-    source: Checkpoint, networks: list[CanonicalNetwork], family: Family, accepted: frozenset[str]
+    source: Checkpoint,
+    networks: list[CanonicalNetwork],
+    family: Family,
+    accepted: frozenset[str],
+    *,
+    trained: bool = False,
 ) -> dict[str, Target]:
-    """A place in the target for every network.
+    """A place in the target for every network; some projects have another one for networks that are `trained` on.
 
     The only generator of a file counts as the average one, unless the file is one of a training, with optimizers.
     """
@@ -145,6 +151,7 @@ def places_for(
             )
         average = naming.ema_place and (network.is_average or (len(generators) == 1 and not source.optimizers))
         place = naming.ema_place if average else naming.place
+        place = (*naming.training.root, *place) if trained and isinstance(naming.training, Training) else place
         prefix = place[-1] if place[-1].endswith(".") else ""
         where = Target(naming, place[:-1] if prefix else place, prefix)
         if where in found.values():

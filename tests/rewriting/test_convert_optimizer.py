@@ -10,6 +10,8 @@ import torch
 
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.checkpoints.parameter_order import parameters_of
+from eqlr_tools.families.catalogue import FAMILIES
+from tests.canonical_files import with_optimizer
 from tests.nvidia import Discriminator, Generator
 
 WIDTHS = {4: 10, 8: 9, 16: 7}
@@ -100,8 +102,7 @@ def test_there_and_back_training_goes_on_as_if_nothing_had_happened(
 @pytest.mark.parametrize(
     ("family", "suffix", "reason"),
     [
-        ("genforce-stylegan2", ".pt", "in which order"),
-        ("basicsr-stylegan2", ".pt", "in which order"),
+        ("plain", ".pt", "no project trains networks of these names"),
         ("rosinality-stylegan2", ".safetensors", "a flat container cannot hold it"),
     ],
 )
@@ -113,6 +114,50 @@ def test_what_cannot_go_along_is_left_out_by_name(
     said = (result.stdout + result.stderr).replace("\n", " ")
     assert reason in said
     assert "G_optim is left out" in said
+
+
+def test_genforce_gets_a_group_for_every_parameter_and_its_networks_beside_them(
+    run_cli: Any, training: Any, tmp_path: Path
+) -> None:
+    source, generator, discriminator, _ = training
+    assert run_cli("convert", source, tmp_path / "x.pt", "--to", "genforce-stylegan2").code == 0
+    file = torch.load(tmp_path / "x.pt", weights_only=True)
+    for name, network in (("generator", generator), ("discriminator", discriminator)):
+        groups = file["optimizers"][name]["param_groups"]
+        assert [group["params"] for group in groups] == [[n] for n in range(len(list(network.parameters())))]
+        weights = file["models"][name]
+        shapes = [tuple(state["exp_avg"].shape) for state in file["optimizers"][name]["state"].values()]
+        parameters = [n for n in weights if not n.endswith((".kernel", ".noise", "w_avg"))]
+        assert shapes == [tuple(weights[n].shape) for n in parameters]
+
+
+def test_basicsr_has_a_list_and_mmgeneration_a_dict(run_cli: Any, training: Any, tmp_path: Path) -> None:
+    result = run_cli("convert", training[0], tmp_path / "b.pt", "--to", "basicsr-stylegan2")
+    assert "from a file of its own" in " ".join((result.stdout + result.stderr).split())
+    file = torch.load(tmp_path / "b.pt", weights_only=True)
+    assert [len(state["param_groups"]) for state in file["optimizers"]] == [1, 1]
+    assert run_cli("convert", training[0], tmp_path / "m.pt", "--to", "mmgen-stylegan2").code == 0
+    assert set(torch.load(tmp_path / "m.pt", weights_only=True)["optimizer"]) == {"generator", "discriminator"}
+    result = run_cli("convert", training[0], tmp_path / "d.pt", "--to", "basicsr-stylegan2", "--network", "D")
+    assert "expects behind another one" in " ".join((result.stdout + result.stderr).split())
+
+
+def test_a_mapping_network_that_learns_slowly_does_so_by_its_constants_elsewhere(run_cli: Any, tmp_path: Path) -> None:
+    """rosinality's StyleGAN1 gives it a group with a hundredth of the rate, huangzh13's a multiplier."""
+    family = next(family for family in FAMILIES if family.id == "rosinality-hook")
+    source = with_optimizer(family, family.namings[0], tmp_path)
+    accept = ("--accept", "bias_before_blur", "--accept", "w_avg")
+    result = run_cli("convert", source, tmp_path / "there.pt", "--to", "huangzh13-stylegan", *accept)
+    assert result.code == 0, result.stderr
+    assert "init_block.bias of the target starts without a state" in " ".join((result.stdout + result.stderr).split())
+    (group,) = torch.load(tmp_path / "there.pt", weights_only=True)["gen_optim"]["param_groups"]
+    before = torch.load(source, weights_only=True)["g_optimizer"]["param_groups"]
+    assert (group["lr"], "mult" in group) == (before[0]["lr"], False)
+    assert run_cli("convert", tmp_path / "there.pt", tmp_path / "back.pt", "--to", "rosinality-hook", *accept).code == 0
+    after = torch.load(tmp_path / "back.pt", weights_only=True)["g_optimizer"]["param_groups"]
+    assert [group["params"] for group in after] == [group["params"] for group in before]
+    assert [group["lr"] for group in after] == pytest.approx([group["lr"] for group in before])
+    assert [group.get("mult") for group in after] == [None, 0.01]
 
 
 def test_an_optimizer_without_a_counterpart_is_left_out(run_cli: Any, tmp_path: Path) -> None:
