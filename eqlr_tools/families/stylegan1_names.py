@@ -215,7 +215,7 @@ def _interfacegan_generator(depth: Depth) -> Iterator[Slot]:
         yield Slot(f"mapping.fc{i}.weight", f"mapping.dense{i}.linear.weight")
         yield Slot(f"mapping.fc{i}.bias", f"mapping.dense{i}.wscale.bias")
     yield Slot("mapping.w_avg", "truncation.w_avg", optional=True)
-    yield Slot("mapping.truncation", "truncation.truncation", optional=True, read_only=True)
+    yield Slot("mapping.truncation", "truncation.truncation", "1 p 1 -> p", optional=True, read_only=True)
     yield Slot("lod", "synthesis.lod", optional=True)
     yield Slot("synthesis.const", "synthesis.layer0.first_layer", "1 c h w -> c h w")
     for number, layer, size, second in layers(depth):
