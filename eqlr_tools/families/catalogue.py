@@ -149,21 +149,22 @@ def add_families(path: Path) -> list[Family]:
     spec = importlib.util.spec_from_file_location(f"eqlr_families_{path.stem}", path)
     if spec is None or spec.loader is None:
         raise UsageError(f"{path}: not a Python file", hint="--families takes a file that ends in .py")
+    from eqlr_tools.families.own import refusal, taken_over
+
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(f"{path}: {type(error).__name__}: {error}", hint="mend the file, or leave it out") from error
-    found = [value for value in vars(module).values() if isinstance(value, Family)]
-    if not found:
-        raise UsageError(f"{path}: defines no Family", hint="docs/add-a-family.md walks through one")
+    except (Exception, SystemExit) as error:
+        raise refusal(str(path), error) from error
     _added.pop(path.resolve(), None)
-    taken = {family.id for family in known_families()}
-    for family in found:
-        if family.id in taken:
-            raise UsageError(f"{path}: a family is called {family.id!r} already", hint="choose another id")
-    _added[path.resolve()] = found
-    return found
+    known = known_families()
+    named = {id(value): value for value in vars(module).values() if isinstance(value, Family)}
+    found = [family for family in named.values() if not any(family is other for other in known)]
+    if not found:
+        raise UsageError(f"{path}: defines no Family of its own", hint="docs/add-a-family.md walks through one")
+    families = taken_over(found, str(path), {family.id for family in known})
+    _added[path.resolve()] = families
+    return families
 
 
 def added_files() -> tuple[Path, ...]:
@@ -178,12 +179,18 @@ def _installed() -> tuple[Family, ...]:
         return ()
     from importlib.metadata import entry_points
 
+    from eqlr_tools.families.own import refusal, taken_over
+
     found: list[Family] = []
     for entry in entry_points(group=ENTRY_POINT_GROUP):
-        value = entry.load()
+        where = f"the entry point {entry.name!r} of {ENTRY_POINT_GROUP}, {entry.value}"
+        try:
+            value = entry.load()
+        except (Exception, SystemExit) as error:
+            raise refusal(where, error) from error
         if not isinstance(value, Family):
-            raise UsageError(f"the entry point {entry.name!r} of {ENTRY_POINT_GROUP} is not a Family")
-        found.append(value)
+            raise UsageError(f"{where} is not a Family", hint="the package that offers it needs mending")
+        found += taken_over([value], where, {family.id for family in (*FAMILIES, *found)})
     return tuple(found)
 
 

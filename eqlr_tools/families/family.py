@@ -237,7 +237,7 @@ class Family:
         rules = self.rules(view, prefix) if callable(self.rules) else self.rules
         matches: dict[int, list[tuple[str, re.Match[str]]]] = {}
         for name, shape in view.shapes.items():
-            if not name.startswith(prefix):
+            if not name.startswith(prefix) or not shape or 0 in shape:
                 continue
             for index, rule in enumerate(rules):
                 match = rule.match(name[len(prefix) :], shape)

@@ -26,6 +26,8 @@ def _depthwise(view: View, prefix: str) -> list[Layer]:
         depthwise = view.shapes.get(f"{path}.weight_dw")
         if path == name or not name.startswith(prefix) or depthwise is None:
             continue
+        if len(shape) < 2 or 0 in (*shape, *depthwise):
+            continue
         fan_in = shape[1] * dense_fan_in(depthwise)
         layer = Layer(path, "modulated_conv2d", name, tuple(shape), baked_weight=name, demodulated=True)
         found.append(layer.with_constant(he_constant(fan_in), 1.0, fan_in, 1.0, Multiplier(1.0)))

@@ -41,6 +41,8 @@ def _fused(view: View, prefix: str) -> list[Layer]:
         up, down = re.fullmatch(_FUSED_UP, path), re.fullmatch(_FUSED_DOWN, path)
         if not name.startswith(prefix) or not (up or down) or len(shape) != 4 or bias not in view.shapes:
             continue
+        if 0 in shape:
+            continue
         fan_in = (transposed_fan_in if up else dense_fan_in)(shape)
         kind = "conv_transpose2d" if up else "conv2d"
         found.append(

@@ -44,7 +44,10 @@ def misfit(shapes: Mapping[str, Shape], lines: Iterable[Line]) -> Misfit | None:
             return Misfit(name, f"it has {len(shapes[name])} axes, and {ranks} are meant")
         chosen.append((name, axes))
     widths = _Widths(shapes, chosen)
-    return next(filter(None, (widths.misfit(name, axes) for name, axes in chosen)), None)
+    # Sums last: which of their terms is wrong, the lines of each tell better.
+    plain = (widths.misfit(name, [axis if "+" not in axis else "*" for axis in axes]) for name, axes in chosen)
+    sums = (widths.misfit(name, axes) for name, axes in chosen)
+    return next(filter(None, (*plain, *sums)), None)
 
 
 class _Widths:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from eqlr_tools.networks.arguments import argument
 from eqlr_tools.networks.arrays import SLOPE, correlate, doubled, leaky_relu, normalised
 from eqlr_tools.networks.stylegan2 import resolutions
 
@@ -65,9 +66,9 @@ Kind = TypeVar("Kind")
 
 
 def formed(kind: type[Kind], values: Mapping[str, Any]) -> Kind:
-    """A form from its arguments, which a file may hold as numbers."""
+    """A form from its arguments, which a file may hold as numbers. Raises UsageError for other ones."""
     usual = vars(kind())
-    return kind(**{name: type(usual[name])(value) for name, value in values.items() if name in usual})
+    return kind(**{name: argument(name, usual[name], value) for name, value in values.items() if name in usual})
 
 
 def generate(

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eqlr_tools.networks.arguments import argument
 from eqlr_tools.networks.arrays import (
     correlate,
     doubled,
@@ -128,7 +129,12 @@ def defaults_of(role: str) -> dict[str, Any]:
 
 
 def _typed(role: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: type(default)(values[name]) for name, default in defaults_of(role).items() if name in values}
+    least = {"group_size": 1.0}
+    return {
+        name: argument(name, default, values[name], least.get(name, 0.0))
+        for name, default in defaults_of(role).items()
+        if name in values
+    }
 
 
 def styled_layers(p: Parameters, resolution: int | None = None) -> list[str]:

@@ -132,6 +132,11 @@ def form_of(shapes: Mapping[str, Shape]) -> Form:
     layers = []
     for name, before, size in zip(names, [sizes[0], *sizes], sizes, strict=False):
         up, down = factors(shapes, f"{PREFIX}{name}")
+        if not up:
+            raise UsageError(
+                f"{PREFIX}{name}.up_filter is shorter than one pixel of {PREFIX}{name}.down_filter",
+                hint="the network is a variant that eqlr has no names for",
+            )
         padding = _padding(shapes, f"{PREFIX}{name}", before, size, up, down)
         layers.append(Layer(f"{PREFIX}{name}", before, size, up, down, padding))
     return Form(tuple(layers), input_rate(sizes[-1], [(layer.up, layer.down) for layer in layers]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from eqlr_tools.networks.fitting import Line
+from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.networks.stylegan2 import mapping_layers, resolutions
 from eqlr_tools.networks.stylegan3 import layer_names
 
@@ -18,7 +19,7 @@ Names = Mapping[str, object]
 def table(architecture: str, role: str, names: Names) -> Iterable[Line]:
     """The lines about a network with parameters of these names; none for an architecture that is only renamed."""
     known = _TABLES.get((architecture, role))
-    return known(names) if known else ()
+    return [*known(names), *((name, "") for name in names if name.startswith(FORM))] if known else ()
 
 
 def _layer(name: str, out: str, into: str, kernel: str = "3 3") -> Iterator[Line]:

@@ -9,6 +9,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from eqlr_tools import __version__
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.errors import UsageError
@@ -70,6 +72,7 @@ class Common:
     single_file_bytes: int = SINGLE_FILE_BYTES
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # Of numbers too large the comparison tells.
 def export(
     checkpoint: Checkpoint,
     target: Path,

@@ -17,7 +17,10 @@ def grown(parameters: Parameters, choices: Choices, part: str, layer: str) -> tu
     """
     has = [size for size in resolutions(parameters, part) if f"{part}b{size}.{layer}.weight" in parameters]
     lod = float(parameters.get("lod", np.zeros(())))
-    said = has[-1] >> int(lod)
+    known = 0 <= lod < len(has)
+    if not known and not choices.resolution:
+        raise UsageError(f"the file's level of detail is {lod:g}, of {len(has)} sizes", hint="--resolution N takes one")
+    said = has[-1] >> int(lod) if known else 0
     resolution = choices.resolution or said
     if resolution not in has:
         raise UsageError(f"--resolution {resolution}: the network has {', '.join(map(str, has))}")

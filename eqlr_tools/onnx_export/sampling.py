@@ -50,6 +50,7 @@ def parse_seeds(text: str) -> list[int]:
     return seeds
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def runner(source: Path, chosen: Selection, provider: Provider) -> InferenceSession:
     """The model in an ONNX file, or the one that a checkpoint's generator is exported to, in memory."""
     if source.suffix == ".onnx":
@@ -63,6 +64,7 @@ def runner(source: Path, chosen: Selection, provider: Provider) -> InferenceSess
     return session(graph.model({}).SerializeToString(), provider)
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def draw(runner: InferenceSession, what: Sampling) -> NDArray:
     """(samples, height, width, channels) bytes. Raises UsageError for a graph that is no image generator."""
     ports = {port.name: port for port in runner.get_inputs()}

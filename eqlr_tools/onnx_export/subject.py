@@ -22,7 +22,7 @@ from eqlr_tools.onnx_export import (
 from eqlr_tools.onnx_export.choices import Choices, Made
 from eqlr_tools.onnx_export.network import Fact, OnnxNetwork
 from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network, with_mapping
-from eqlr_tools.rewriting.fitting import require_fitting
+from eqlr_tools.rewriting.fitting import require_finite, require_fitting
 from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
 
 
@@ -68,6 +68,7 @@ def subject_of(checkpoint: Checkpoint, selection: Selection, choices: Choices) -
             f"{checkpoint.path}: --resolution and --alpha are about growing networks", hint="leave them out"
         )
     require_fitting(checkpoint.path, canonical)
+    require_finite(checkpoint.path, canonical)
     made = _MAKERS[canonical.naming.architecture, canonical.naming.role](canonical, choices)
     notes = list(made.notes)
     if len(known) > 1:

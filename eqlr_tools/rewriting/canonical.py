@@ -103,8 +103,8 @@ def canonical_networks(recognition: Recognition) -> list[CanonicalNetwork]:
             misfit = misfit or error
             continue
         found.append(_view(recognition, family, naming, depth, reading, tensors, prefix))
-    if misfit and not found:
-        raise misfit
+    if misfit and all(network.leftover for network in found):
+        raise misfit  # Otherwise a smaller variant would do, and tell that the rest is no part of it.
     # A naming that leaves tensors over fits by chance, as a smaller network would; sorting keeps the order otherwise.
     return sorted(found, key=lambda network: len(network.leftover))
 
@@ -118,7 +118,7 @@ def _view(
     tensors: Mapping[str, Tensor],
     prefix: str,
 ) -> CanonicalNetwork:
-    forms = {name: t for name, t in tensors.items() if naming.keeps_form and name.startswith(FORM)}
+    forms = {name: t for name, t in tensors.items() if naming.keeps_form and name.startswith(FORM) and t.shape == ()}
     scales = {name for layer in recognition.equalized for name in layer.scale_tensors}
     known = reading.used | scales | {prefix + name for name in forms}
     unused = [name for name in recognition.network.tensors if name not in known]
@@ -201,6 +201,11 @@ def _read(
         raw = share
         scale = scales.get(stored, 1.0) * slot.factor(tensor.shape)
         part = Part(slot, stored, raw, tensor, scale)
+        if raw.dtype.kind == "complex":
+            raise UnreadableError(
+                f"{raw.storage.source.name}: network {recognition.network.name}: {stored} is of complex numbers",
+                hint="no network that eqlr knows has such parameters; eqlr bake carries them over",
+            )
         if not raw.dtype.is_float:
             part = _as_float(part)
         reading.used.add(stored)

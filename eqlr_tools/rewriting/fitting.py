@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from eqlr_tools.errors import UnreadableError
 from eqlr_tools.networks.fitting import misfit
 from eqlr_tools.networks.tables import table
@@ -23,6 +25,18 @@ def require_fitting(source: Path, network: CanonicalNetwork) -> None:
         f"{naming.architecture} {naming.role}: {found.reason}{told}",
         hint="the file is damaged, or the network a variant that eqlr does not know; eqlr bake needs no architecture",
     )
+
+
+def require_finite(source: Path, network: CanonicalNetwork) -> None:
+    """Raise UnreadableError that names the first tensor with a NaN or an infinity: no image comes of such a network."""
+    for name, part in network.parts.items():
+        bad = int(np.count_nonzero(~np.isfinite(part.tensor.values())))
+        if bad:
+            raise UnreadableError(
+                f"{source}: network {network.recognition.network.name}: {part.stored or name} has {bad:,} elements "
+                "that are NaN or infinite, and so would be whatever is computed from it",
+                hint="eqlr audit shows where such numbers are; an earlier snapshot may have none",
+            )
 
 
 def _described(network: CanonicalNetwork, name: str) -> str:

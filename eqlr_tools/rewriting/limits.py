@@ -79,7 +79,8 @@ def losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
     yield from map(Loss, form_losses(network, naming))
     yield from _uneven(network, slots)
     for copy in network.copies:
-        if not np.allclose(copy.tensor.values() * copy.scale, network.values(copy.slot.canonical), atol=1e-6):
+        here, there = copy.tensor.values() * copy.scale, network.values(copy.slot.canonical)
+        if here.shape != there.shape or not np.allclose(here, there, atol=1e-6):
             first = network.parts[copy.slot.canonical].stored
             yield Loss(f"{copy.stored} and {first} are different filters, and it has one for all layers")
     for name in network.leftover:

@@ -19,6 +19,12 @@ from eqlr_tools.families import catalogue
 from tests.conftest import ROOT, Result
 from tests.families.builders import Built
 
+BASE = """from dataclasses import replace
+from eqlr_tools.families.aladdin import PROGAN
+from eqlr_tools.families.family import Family, Signature
+from eqlr_tools.families.rules import conv
+"""
+
 
 @pytest.fixture(autouse=True)
 def forget_added_families() -> Iterator[None]:
@@ -65,9 +71,20 @@ def test_the_guides_family_bakes_its_network(toygan: Path, tmp_path: Path, run_c
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("x = 1\n", "defines no Family"),
-        ("import nothing_of_that_name\n", "ModuleNotFoundError"),
-        ("from eqlr_tools.families.aladdin import PROGAN\n", "called 'aladdin-progan' already"),
+        ("x = 1\n", "mine.py: defines no Family of its own"),
+        ("import nothing_of_that_name\n", "mine.py, line 1: ModuleNotFoundError"),
+        ("x = (\n", "mine.py, line 1: '(' was never closed"),
+        ("import sys\nsys.exit(3)\n", "mine.py, line 2: SystemExit: 3"),
+        ("from eqlr_tools.families.aladdin import PROGAN\n", "defines no Family of its own"),
+        (f"{BASE}MINE = replace(PROGAN, title='x')\n", "called 'aladdin-progan' already"),
+        (f"{BASE}A = replace(PROGAN, id='x')\nB = replace(PROGAN, id='x')\n", "called 'x' already"),
+        (f"{BASE}MINE = replace(PROGAN, id=7)\n", "family 7: id must be a text"),
+        (f"{BASE}MINE = Family(id='x')\n", "line 5: TypeError: Family.__init__() missing"),
+        (f"{BASE}MINE = replace(PROGAN, id='x', signatures='y')\n", "signatures must be a tuple of Signature objects"),
+        (f"{BASE}MINE = replace(PROGAN, id='x', signatures=(Signature('a('),))\n", "the pattern 'a(' is none"),
+        (f"{BASE}MINE = replace(PROGAN, id='x', rules=('y',))\n", "rules must be a tuple of Rule objects"),
+        (f"{BASE}MINE = replace(PROGAN, id='x', rules=(conv('y', gain='big'),))\n", "gain must be a positive number"),
+        (f"{BASE}MINE = replace(PROGAN, id='x', rules=(conv('y', bias='{{z}}'),))\n", "can hold {layer} and nothing"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(
@@ -161,6 +178,44 @@ FRIENDS: dict[str, tuple[str, Shapes]] = {
     ),
     "torchgan's discriminator": ("torchgan", {"disc.0.weight": (1, 8, 4, 4), "model.0.0.weight": (8, 3, 4, 4)}),
 }
+
+
+@pytest.mark.parametrize(
+    ("field", "body", "said"),
+    [
+        ("doubt", "return view.shapes['nothing']", "mine.py, line 4: doubt of family x: KeyError: 'nothing'"),
+        ("doubt", "return None", "doubt of family x returned None"),
+        ("question", "return 'what?'", "question of family x returned 'what?'"),
+        ("extra", "return [1]", "extra of family x returned [1]"),
+        ("rules", "raise RuntimeError('oh')", "mine.py, line 4: rules of family x: RuntimeError: oh"),
+        ("rules", "return ['y']", "rules of family x returned ['y']"),
+    ],
+)
+@pytest.mark.parametrize("command", ["explain", "scan"])
+def test_what_goes_wrong_in_its_functions_is_told_with_the_line(
+    field: str, body: str, said: str, command: str, tmp_path: Path, run_cli: Callable[..., Result]
+) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "from eqlr_tools.families.family import Family, Signature\n\ndef function(view, prefix):\n"
+        f"    {body}\n\nMINE = Family(id='x', title='x', architecture='any', upstream='',\n"
+        f"    signatures=(Signature(r'paint\\.kernel'),), {field}=function)\n"
+    )
+    source = tmp_path / "model.safetensors"
+    save_file(network().tensors, source)
+    result = run_cli("--families", path, command, source)
+    told = " ".join((result.stdout + result.stderr).split())
+    assert said in told, told
+    assert result.code == (2 if command == "explain" else result.code)
+    assert "internal error" not in told
+    assert "Traceback" not in told
+
+
+def test_a_family_may_be_made_from_one_of_the_package(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(f"{BASE}MINE = replace(PROGAN, id='mine')\nAGAIN = MINE\n")
+    result = run_cli("--families", path, "families", "-f", "csv")
+    assert (result.code, result.stdout.count("\nmine,")) == (0, 1)
 
 
 @pytest.mark.parametrize("name", FRIENDS)
