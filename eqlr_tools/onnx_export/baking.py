@@ -10,14 +10,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from eqlr_tools import __version__
-from eqlr_tools.checkpoints.atomic import check_target, new_file
+from eqlr_tools.checkpoints.atomic import check_target
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.errors import NothingMatchedError, OutputError
 from eqlr_tools.onnx_export.fold import Fold, fold_model, load_model
 from eqlr_tools.onnx_export.fold_check import Agreement, check_folded
-
-_MAX_BYTES = (1 << 31) - 1
-"""What one protocol-buffer message may hold."""
+from eqlr_tools.onnx_export.storing import SINGLE_FILE_BYTES, data_path, model_bytes, stored
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,8 @@ def bake_onnx(
 
     Raises NothingMatchedError if there is none, VerificationError if the result is not the same function.
     """
-    files = open_checkpoint(source).files
+    checkpoint = open_checkpoint(source)
+    files = checkpoint.files
     check_target(target, files, force)
     model = load_model(source)
     folds = fold_model(model, lambda name: _wanted(name, include, exclude))
@@ -55,13 +54,15 @@ def bake_onnx(
     if dry_run:
         return BakedModel(source, target, tuple(folds), None)
     model.metadata_props.add(key="eqlr", value=_provenance(source, folds))
-    if model.ByteSize() > _MAX_BYTES:
-        raise OutputError(f"{target}: more than 2 GiB, which a model without external data cannot hold")
-    agreements: list[Agreement] = []
+    constants = sum(tensor.nbytes for network in checkpoint.networks for tensor in network.tensors.values())
+    if constants - model_bytes(model) > SINGLE_FILE_BYTES:
+        raise OutputError(f"{target}: more than 2 GB in nodes and subgraphs, which have no data of their own")
+    if model_bytes(model) > SINGLE_FILE_BYTES:
+        check_target(data_path(target), files, force)
     dtypes = {fold.dtype for fold in folds}
-    with new_file(target, lambda path: agreements.append(check_folded(source, path, dtypes)), force) as file:
-        file.write(model.SerializeToString())
-    return BakedModel(source, target, tuple(folds), agreements[0])
+    with stored({"model": model}, {"model": target}, force=force, single_file_bytes=SINGLE_FILE_BYTES) as places:
+        agreement = check_folded(source, places["model"].path, dtypes)
+    return BakedModel(source, target, tuple(folds), agreement)
 
 
 def _wanted(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
@@ -72,5 +73,6 @@ def _wanted(name: str, include: Sequence[str], exclude: Sequence[str]) -> bool:
 
 def _provenance(source: Path, folds: list[Fold]) -> str:
     names = sorted(fold.weight for fold in folds)
-    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    with open(source, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
     return json.dumps({"version": __version__, "operation": "bake", "source_sha256": digest, "folded": names})

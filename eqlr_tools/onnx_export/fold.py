@@ -6,6 +6,10 @@ a Conv, ConvTranspose, Gemm or MatMul is an expression of constants alone - an i
 and Cast, the scale a scalar or one number per channel - the expression's value becomes the initialiser:
 
     w = round(v * c), the product in float64, rounded once to the type that the expression has.
+
+Projects that multiply what goes into the layer, `conv(x * c)`, compute the same: a scalar in front of a layer's other
+input goes into its weight, too (`fold_inputs.py`). Nodes that only move elements (Transpose, Reshape) stay between the
+weight and its layer.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eqlr_tools.errors import UnreadableError, UsageError
+from eqlr_tools.onnx_export.fold_inputs import beneath_moves, input_scales
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -118,6 +123,9 @@ class _Folder:
             for position in _WEIGHT_INPUTS.get(node.op_type, ()) if node.domain in ("", "ai.onnx") else ():
                 if position < len(node.input):
                     yield from self._fold(node, position)
+        for scaled in input_scales(self.graph, self.constants, self.producers, self.wanted):
+            folded = scaled.folded
+            yield Fold(scaled.weight, scaled.target, scaled.operator, scaled.factor, str(folded.dtype), folded.shape)
         for node in self.graph.node:
             for attribute in node.attribute:
                 for inner in [attribute.g, *attribute.graphs] if attribute.ByteSize() else []:
@@ -134,7 +142,8 @@ class _Folder:
         return found
 
     def _fold(self, consumer: NodeProto, position: int) -> Iterator[Fold]:
-        name = consumer.input[position]
+        holder, at = beneath_moves(self.producers, consumer, position)
+        name = holder.input[at]
         expression = self._expression(name, _MAX_STEPS)
         if expression is None or not expression.scaled or any(name == entry.name for entry in self.graph.output):
             return

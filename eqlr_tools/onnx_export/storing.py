@@ -65,7 +65,7 @@ def stored(
         found = {}
         for part, model in models.items():
             target = targets[part]
-            large = _large_bytes(model) > single_file_bytes
+            large = model_bytes(model) > single_file_bytes
             if large:
                 check_target(data_path(target), (), force)
             sums: dict[str, int] = {}
@@ -81,7 +81,8 @@ def stored(
         yield found
 
 
-def _large_bytes(model: ModelProto) -> int:
+def model_bytes(model: ModelProto) -> int:
+    """The bytes of a model's constants, which decide if it is one file."""
     return sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -124,6 +126,134 @@ def test_chains_and_channels(tmp_path: Path, run_cli: Callable[..., Result], cha
     assert list(found) == ["w"]
     scale = constants["c"] if "per" in chain else {"division": C, "two constants": 2 * C}.get(chain, C)
     np.testing.assert_allclose(found["w"], w * scale, rtol=2e-7)
+
+
+@pytest.mark.parametrize("operator", LAYERS)
+@pytest.mark.parametrize("form", ["x*c", "c*x", "x/d", "x*c*e"])
+def test_a_scalar_in_front_of_the_input(
+    tmp_path: Path, run_cli: Callable[..., Result], operator: str, form: str
+) -> None:
+    """aladdinpersson's and nashory's layers: the input is multiplied, not the weight."""
+    shape, x = LAYERS[operator]
+    w, b = weight(*shape), weight(4)
+    constants = [const("c", C), const("d", np.float32([1 / C])), const("e", np.float32(3))]
+    product = {
+        "x*c": [helper.make_node("Mul", ["x", "c"], ["xc"])],
+        "c*x": [helper.make_node("Mul", ["c", "x"], ["xc"])],
+        "x/d": [helper.make_node("Div", ["x", "d"], ["xc"])],
+        "x*c*e": [helper.make_node("Mul", ["x", "c"], ["m"]), helper.make_node("Mul", ["e", "m"], ["xc"])],
+    }[form]
+    used = [node for node in constants if any(node.output[0] in each.input for each in product)]
+    inputs = ["xc", "w"] if operator == "MatMul" else ["xc", "w", "b"]
+    nodes = [*used, *product, helper.make_node(operator, inputs, ["y"])]
+    save(tmp_path / "m.onnx", nodes, {"w": w, "b": b} if "b" in inputs else {"w": w}, x)
+    result = run_cli("bake", tmp_path / "m.onnx", tmp_path / "out.onnx", "-f", "json")
+    assert result.code == 0, result.stderr
+    factor = {"x/d": 1 / float(np.float32(1 / C)), "x*c*e": 3 * float(C)}.get(form, float(C))
+    (step,) = json.loads(result.stdout)["steps"]
+    assert (step["source"], step["target"], step["factor"]) == ("w", "w", pytest.approx(factor, rel=1e-12))
+    assert operators(tmp_path / "out.onnx") == [operator]
+    found = initial(tmp_path / "out.onnx")
+    np.testing.assert_array_equal(found["w"], (w.astype(np.float64) * factor).astype(np.float32))
+    if "b" in found:
+        np.testing.assert_array_equal(found["b"], b)
+
+
+def test_inputs_and_weights_that_are_shared(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    """One scaled input of two layers, one weight of a scaled and a plain input, a scaled input that is an output."""
+    nodes = [
+        const("c", C),
+        helper.make_node("Mul", ["x", "c"], ["xc"]),
+        helper.make_node("MatMul", ["xc", "v"], ["a"]),
+        helper.make_node("MatMul", ["xc", "w"], ["b"]),
+        helper.make_node("MatMul", ["a", "w"], ["d"]),
+        helper.make_node("Mul", ["d", "c"], ["dc"]),
+        helper.make_node("MatMul", ["dc", "u"], ["e"]),
+        helper.make_node("Add", ["b", "e"], ["y"]),
+    ]
+    arrays = {"u": weight(3, 3), "v": weight(3, 3), "w": weight(3, 3)}
+    dc = helper.make_tensor_value_info("dc", TensorProto.FLOAT, [None, None])
+    save(tmp_path / "m.onnx", nodes, arrays, [2, 3], extra_outputs=[dc])
+    result = run_cli("bake", tmp_path / "m.onnx", tmp_path / "out.onnx")
+    assert result.code == 0, result.stderr
+    found = initial(tmp_path / "out.onnx")
+    np.testing.assert_array_equal(found["w"], arrays["w"])
+    for name, scaled in {"u": "u", "v": "v", "w": "w_scaled"}.items():
+        np.testing.assert_array_equal(found[scaled], arrays[name] * C)
+    assert operators(tmp_path / "out.onnx").count("Mul") == 1, "the output dc is still computed"
+
+
+@pytest.mark.parametrize("side", ["weight", "input"])
+def test_a_transposed_weight(side: str, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    """What torch writes for a linear layer of three axes: the Transpose stays, the product goes."""
+    scaled = "w" if side == "weight" else "x"
+    nodes = [
+        const("c", C),
+        helper.make_node("Mul", [scaled, "c"], ["m"]),
+        helper.make_node("Transpose", ["m" if side == "weight" else "w"], ["t"], perm=[1, 0]),
+        helper.make_node("MatMul", ["m" if side == "input" else "x", "t"], ["y"]),
+    ]
+    w = weight(4, 3)
+    save(tmp_path / "m.onnx", nodes, {"w": w}, [2, 5, 3])
+    result = run_cli("bake", tmp_path / "m.onnx", tmp_path / "out.onnx")
+    assert result.code == 0, result.stderr
+    assert operators(tmp_path / "out.onnx") == ["Transpose", "MatMul"]
+    np.testing.assert_array_equal(initial(tmp_path / "out.onnx")["w"], w * C)
+
+
+def test_inputs_that_are_no_scalar_times_something(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    channels = np.linspace(0.1, 0.3, 3, dtype=np.float32).reshape(1, 3, 1, 1)
+    cases = {
+        "per channel": ([helper.make_node("Mul", ["x", "k"], ["m"])], {"k": channels}),
+        "computed": ([helper.make_node("Mul", ["x", "x"], ["m"])], {}),
+        "divided by": ([helper.make_node("Div", ["k", "x"], ["m"])], {"k": np.float32(2)}),
+        "zero": ([helper.make_node("Mul", ["x", "k"], ["m"])], {"k": np.float32(0)}),
+    }
+    for nodes, constants in cases.values():
+        arrays = {"w": weight(4, 3, 1, 1), **{name: np.asarray(value) for name, value in constants.items()}}
+        save(tmp_path / "m.onnx", [*nodes, helper.make_node("Conv", ["m", "w"], ["y"])], arrays, [1, 3, 4, 4])
+        assert run_cli("bake", tmp_path / "m.onnx", tmp_path / "out.onnx").code == 3
+
+
+def test_a_full_disk(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    nodes = [const("c", C), helper.make_node("Mul", ["w", "c"], ["s"]), helper.make_node("MatMul", ["x", "s"], ["y"])]
+    save(tmp_path / "m.onnx", nodes, {"w": weight(512, 512)}, [1, 512])
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    previous = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, hard))
+    try:
+        result = run_cli("bake", tmp_path / "m.onnx", tmp_path / "out.onnx")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, previous)
+    assert result.code == 2
+    assert result.stderr.startswith(f"eqlr: {tmp_path / 'out.onnx'}: writing failed")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_beyond_what_one_message_holds(
+    tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Above 2 GB the constants go to a file of their own, as those of an export do."""
+    from eqlr_tools.onnx_export import baking
+
+    monkeypatch.setattr(baking, "SINGLE_FILE_BYTES", 10_000)
+    nodes = [const("c", C), helper.make_node("Mul", ["w", "c"], ["s"]), helper.make_node("MatMul", ["x", "s"], ["y"])]
+    w = weight(64, 64)
+    save(tmp_path / "m.onnx", nodes, {"w": w}, [1, 64], save_as_external_data=True, location="m.data", size_threshold=0)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert run_cli("bake", tmp_path / "m.onnx", tmp_path / "out.onnx").code == 0
+    np.testing.assert_array_equal(initial(tmp_path / "out.onnx")["w"], w * C)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.data", "m.onnx", "out.onnx", "out.onnx.data"]
+    assert run_cli("bake", tmp_path / "m.onnx", tmp_path / "out.onnx").code == 2
+    assert run_cli("bake", tmp_path / "m.onnx", tmp_path / "out.onnx", "--force").code == 0
+    (tmp_path / "m.data").rename(tmp_path / "new.onnx.data")
+    model = onnx.load(tmp_path / "m.onnx", load_external_data=False)
+    model.graph.initializer[0].external_data[0].value = "new.onnx.data"
+    onnx.save(model, tmp_path / "m.onnx")
+    result = run_cli("bake", tmp_path / "m.onnx", tmp_path / "new.onnx", "--force")
+    assert result.code == 2, "the new model's data would replace the source's"
+    assert (tmp_path / "new.onnx.data").read_bytes() == before["m.data"]
 
 
 def test_biases_half_precision_and_external_data(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
