@@ -52,7 +52,7 @@ STATED = Family(
     load_back="after loading, set weight_gain and bias_gain of its modules to 1",
 )
 
-_BLOCK = r"(?:.+\.)?mini_discs\.\w+\.main\.\d+\.main\."
+_BLOCK = r"mini_discs\.\w+\.main\.\d+\.main\."
 
 SEPARABLE = Family(
     id="stylegan-xl-discriminator",

@@ -15,6 +15,7 @@ from eqlr_tools.families.catalogue import FAMILIES, known_families
 from eqlr_tools.families.family import ALL, Family, Overrides, Question, Verdict
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.multipliers import Multiplier
+from eqlr_tools.families.parts import are_apart, in_order, parts_of_others
 from eqlr_tools.families.plain import PLAIN, plain_layers, reparametrised
 from eqlr_tools.families.views import NetworkView
 
@@ -95,7 +96,7 @@ def recognise(
     view = NetworkView(network, checkpoint)
     prefixes = next((v.prefixes for v in found.verdicts if found.layout and v.family == found.layout.id), ())
     fixed = found.layout.fixed_layers(view, prefixes) if found.layout else {}
-    return replace(found, beside=_beside(checkpoint), said=view.said, fixed=fixed)
+    return replace(found, beside=_beside(checkpoint), said=view.said, fixed={**found.fixed, **fixed})
 
 
 def _beside(checkpoint: Checkpoint) -> dict[str, Tensor]:
@@ -118,7 +119,8 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
     layout = family_named(verdict.family)
     if not layout.equalized:
         return _plain(network, view, verdicts, layout, layout.advice)
-    layers = layout.all_layers(view, verdict, overrides)
+    others = parts_of_others(view, verdict, verdicts, overrides)
+    layers = in_order(view, layout.all_layers(view, verdict, overrides), *(part.layers for part in others))
     question = layout.question(view, verdict.prefix) if layout.question else None
     if done:  # Also where the user names the family: that says what it was, not that it is so again.
         left = done.get("multipliers_left", {})
@@ -127,16 +129,26 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
         if not any(layer.equalized for layer in layers):
             return _plain(network, view, verdicts, layout, f"baked by eqlr, was {done['family']}")
     elif family is None:
-        doubt = "" if layout.keys_are_proof else _looks_baked(view, layers)
-        if doubt:
-            return _plain(network, view, verdicts, layout, f"layout of {layout.id}, but {doubt}", doubt)
-    if question and not _settled(question, family or (done or {}).get("family"), overrides):
+        for each, own in (
+            (layout, layout.all_layers(view, verdict, overrides)),
+            *((p.family, p.layers) for p in others),
+        ):
+            doubt = "" if each.keys_are_proof else _looks_baked(view, own)
+            if doubt:
+                return _plain(network, view, verdicts, each, f"layout of {each.id}, but {doubt}", doubt)
+    if question and _settled(question, family or (done or {}).get("family"), overrides):
+        question = None
+    asking = next((part for part in others if part.question and not _settled(part.question, None, overrides)), None)
+    if question is None and asking:
+        question, layout = asking.question, asking.family
+    if question:
         layers = [replace(layer, scale=None) if layer.equalized else layer for layer in layers]
         every = _with_plain(view, layers)
         asked = f"{question.text}; answer with {question.answer}"
         return Recognition(network, UNDECIDED, layout, every, verdicts, asked, question=question)
-    note = "; ".join(filter(None, (layout.advice, inference(layers))))
-    return Recognition(network, layout.id, layout, _with_plain(view, layers), verdicts, note)
+    note = "; ".join(filter(None, (layout.advice, *(part.sentence for part in others), inference(layers))))
+    fixed = {layer.weight: f"it is {part.family.id}'s" for part in others for layer in part.layers}
+    return Recognition(network, layout.id, layout, _with_plain(view, layers), verdicts, note, fixed=fixed)
 
 
 def _multiplied_only(layer: Layer, multiplier: float | None) -> Layer:
@@ -205,6 +217,8 @@ def _decide(
             outdone |= set(named) - {claimant.id}
     specific = any(not claimant.generic for claimant in named.values())
     left = [v for v in matched if v.family not in outdone and not (specific and named[v.family].generic)]
+    if len(left) > 1 and are_apart(left):
+        return next((verdict for verdict in left if named[verdict.family].equalized), left[0])
     if len(left) > 1:
         names = " or ".join(verdict.family for verdict in left)
         raise AmbiguousError(f"{checkpoint.path}: network {network.name} can be {names}", hint="--family NAME decides")

@@ -15,7 +15,25 @@ from safetensors.numpy import save_file
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.families.registry import recognise
 from tests.conftest import Result
-from tests.families.builders import Built, ada_discriminator, ada_generator, joined, tae
+from tests.families.builders import (
+    Built,
+    ada_discriminator,
+    ada_generator,
+    genforce_pggan,
+    gpen,
+    hammer_progressive_discriminator,
+    hammer_stylegan2_discriminator,
+    hammer_stylegan3,
+    joined,
+    psp,
+    separable_discriminator,
+    stylegan3_r,
+    stylegan_xl,
+    styleswin,
+    tae,
+    wavelet_discriminator,
+    zsef123_discriminator,
+)
 from tests.families.sized import SIZED, draw
 
 PREFIXES = ("", *(f"{p}." for p in "module generator decoder backbone net model _orig_mod G g_ema stylegan".split()))
@@ -135,3 +153,47 @@ def test_a_stored_constant_may_be_rounded(dtype: torch.dtype, tmp_path: Path) ->
     torch.save(nested(tae().tensors, dtype), tmp_path / "net.pt")
     checkpoint = open_checkpoint(tmp_path / "net.pt")
     assert recognise(checkpoint, checkpoint.networks[0]).family == "tae-stylegan"
+
+
+PAIRS: dict[str, tuple[Callable[[], Built], Callable[[], Built]]] = {
+    "stylegan3 and stylegan2's discriminator": (stylegan3_r, ada_discriminator),
+    "stylegan-xl": (stylegan_xl, separable_discriminator),
+    "styleswin": (styleswin, wavelet_discriminator),
+    "gpen": (gpen, wavelet_discriminator),
+    "psp": (psp, wavelet_discriminator),
+    "hammer": (hammer_stylegan3, hammer_stylegan2_discriminator),
+    "pggan": (genforce_pggan, lambda: hammer_progressive_discriminator(blurs=False)),
+    "another project's critic": (ada_generator, wavelet_discriminator),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_families_that_stand_apart_in_one_network(name: str, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    """Lightning's dict of a whole model: none of its networks is a dict of its own, and each is another family's."""
+    net = Built()
+    for prefix, build in zip(("model.gen.", "model.dis."), PAIRS[name], strict=True):
+        part = build()
+        net.tensors |= {prefix + key: array for key, array in part.tensors.items()}
+        net.constants |= {prefix + key: constant for key, constant in part.constants.items()}
+    net.put("model.lpips.weight", 8, 3, 3, 3, std=0.1)
+    source, target = tmp_path / "net.safetensors", tmp_path / "baked.safetensors"
+    save_file(net.tensors, source)
+    assert run_cli("bake", source, target).code == 0
+    (before,), (after,) = (whole_names(open_checkpoint(path)) for path in (source, target))
+    for key, tensor in before.items():
+        full = key if key in net.tensors else f"model.{key}"
+        wanted = tensor.values().astype(np.float64) * net.constants.get(full, 1.0)
+        np.testing.assert_allclose(after[key].values(), wanted, rtol=1e-6)
+    assert run_cli("bake", target, tmp_path / "again.safetensors").code in (2, 3)
+    said = " ".join(run_cli("explain", source).stdout.split())
+    checkpoint = open_checkpoint(source)
+    assert recognise(checkpoint, checkpoint.networks[0]).family in said
+
+
+def test_a_question_about_a_part_is_asked(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    parts = (("model.gen.", ada_generator()), ("model.dis.", zsef123_discriminator()))
+    tensors = {prefix + key: array for prefix, net in parts for key, array in net.tensors.items()}
+    save_file(tensors, tmp_path / "net.safetensors")
+    asked = run_cli("bake", tmp_path / "net.safetensors", tmp_path / "out.safetensors")
+    assert asked.code == 2
+    assert "--gain" in asked.stderr
