@@ -54,7 +54,8 @@ class Checkpoint:
     """What one file (or set of shards) holds. Read-only and lazy: only headers have been read.
 
     `tree` holds everything, in the file's own nesting. `provenance` is what eqlr itself wrote into the file. `nested`
-    says that the nesting was made of the names of a flat file, which are to stay whole.
+    says that the nesting was made of the names of a flat file, which are to stay whole. `left_out` is a sentence about
+    what else is in the file and is not read.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class Checkpoint:
     metadata: dict[str, str] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
     nested: bool = False
+    left_out: str = ""
 
     @cached_property
     def networks(self) -> tuple[Network, ...]:

@@ -25,7 +25,7 @@ from eqlr_tools.checkpoints.remote import is_folder, is_remote, locate, open_sou
 from eqlr_tools.checkpoints.safetensors_file import looks_like_safetensors, read_safetensors
 from eqlr_tools.checkpoints.sources import Source, is_file
 from eqlr_tools.checkpoints.tensors import Tensor
-from eqlr_tools.checkpoints.torch_export import looks_like_export, read_torch_export
+from eqlr_tools.checkpoints.torch_export import left_out_of_export, looks_like_export, read_torch_export
 from eqlr_tools.checkpoints.torch_files import (
     LEGACY_HEAD,
     ZipReader,
@@ -100,7 +100,8 @@ def looks_like_pickle(head: bytes) -> bool:
 def _open_zip(path: Path, source: Source) -> Checkpoint:
     archive = ZipReader(source)
     if find_pickle(archive) is None and looks_like_export(archive):
-        return _checkpoint(path, "torch export", normalise(read_torch_export(archive), source.name))
+        tree = normalise(read_torch_export(archive), source.name)
+        return _checkpoint(path, "torch export", tree, left_out=left_out_of_export(archive))
     if looks_like_npz(archive):
         return _checkpoint(path, "npz", nest(read_npz(archive)))
     if KERAS_MEMBER in archive.members:
@@ -115,13 +116,16 @@ def _open_zip(path: Path, source: Source) -> Checkpoint:
     names = [name for name in archive.members if name.endswith(PROVENANCE_MEMBER)]
     provenance = sound_provenance(_json(archive.member(names[0], MAX_INDEX_BYTES), path)) if names else {}
     script = any("/code/" in name or name.endswith("constants.pkl") for name in archive.members)
-    return _checkpoint(path, "torchscript" if script else "torch zip", tree, provenance)
+    container, left_out = ("torchscript", "its code is not read") if script else ("torch zip", "")
+    return _checkpoint(path, container, tree, provenance, left_out=left_out)
 
 
-def _checkpoint(path: Path, container: str, tree: Any, provenance: dict[str, Any] | None = None) -> Checkpoint:
+def _checkpoint(
+    path: Path, container: str, tree: Any, provenance: dict[str, Any] | None = None, *, left_out: str = ""
+) -> Checkpoint:
     if isinstance(tree, Tensor):
         tree = {"tensor": tree}
-    return Checkpoint(path, container, tree, (path,), provenance=provenance or {})
+    return Checkpoint(path, container, tree, (path,), provenance=provenance or {}, left_out=left_out)
 
 
 def _flat_checkpoint(

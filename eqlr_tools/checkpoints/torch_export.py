@@ -47,6 +47,23 @@ def read_torch_export(archive: ZipReader) -> Any:
     return next(iter(models.values())) if len(models) == 1 else models
 
 
+_PARTS = [
+    ("the exported program", ("/models/", "serialized_exported_program.json")),
+    ("constants", ("/data/constants/", "serialized_constants.pt")),
+    ("sample inputs", ("/data/sample_inputs/", "serialized_example_inputs.pt")),
+    ("compiled code", ("/data/aotinductor/", "/data/delegates/")),
+    ("extra files", ("/extra/", "extra_files/")),
+]
+"""What an archive holds besides weights, and how its members are called."""
+
+
+def left_out_of_export(archive: ZipReader) -> str:
+    """A sentence about what is in the archive and is not read; empty if that is nothing."""
+    names = [f"/{name}" for name, info in archive.members.items() if info.file_size]
+    found = [what for what, parts in _PARTS if any(part in name for name in names for part in parts)]
+    return f"weights alone: {', '.join(found)} of the archive are not read" if found else ""
+
+
 def _tables(archive: ZipReader) -> list[str]:
     return sorted(name for name in archive.members if "data/weights/" in name and name.endswith(_TABLE))
 

