@@ -158,7 +158,7 @@ def stored(family: Family, naming: Naming, p: Mapping[str, np.ndarray]) -> tuple
             how = slot.arrangement(array.ndim)
             array = np.concatenate(halves[slot.stored], axis=how.left.index(how.right[0]))
         (outside if slot.outside else inside)[slot.stored] = array
-    constants = _constants(family, inside)
+    constants = _constants(family, naming, inside)
     inside = {name: (array / constants.get(name, 1.0)).astype(np.float32) for name, array in inside.items()}
     return inside | _forms(naming), {name: array.astype(np.float32) for name, array in outside.items()}
 
@@ -172,23 +172,23 @@ def _arranged(slot: Slot, value: np.ndarray) -> np.ndarray:
     return how.apply(array, sizes)
 
 
-def _constants(family: Family, tensors: Arrays) -> dict[str, float]:
+def _constants(family: Family, naming: Naming, tensors: Arrays) -> dict[str, float]:
     if not family.equalized:
         return {}
-    if family.id in ("tae-stylegan", "wscale-progan"):
-        return _stored_constants(family.id, tensors)
+    if naming.constant is not None:
+        return _stored_constants(naming, tensors)
     view = _Shapes({name: array.shape for name, array in tensors.items()}, LR)
     return stored_scales(family.layers(view, "", Overrides(lr_multiplier=LR)))
 
 
-def _stored_constants(family: str, tensors: Arrays) -> dict[str, float]:
-    """He constants of gain 1, put beside their weights."""
-    weights = [name for name, array in tensors.items() if array.ndim > 1 and name.endswith(".weight")]
-    found = {name: 1 / math.sqrt(math.prod(tensors[name].shape[1:])) for name in weights}
-    for name, constant in found.items():
-        beside = name.replace(".conv.weight", ".wscale.scale") if family.startswith("w") else name[:-6] + "scale"
-        tensors[beside] = np.array([constant] if family.startswith("w") else constant)
-    return found
+def _stored_constants(naming: Naming, tensors: Arrays) -> dict[str, float]:
+    """The constants of families that keep them in their files, put beside their weights."""
+    assert naming.constant is not None
+    shapes = {name: array.shape for name, array in tensors.items() if array.ndim > 1}
+    found = {name: naming.constant(name, shape) for name, shape in shapes.items()}
+    kept = {name: constant for name, constant in found.items() if constant is not None}
+    tensors |= {constant.stored: np.full(constant.shape, constant.value) for constant in kept.values()}
+    return {name: float(np.float32(constant.value)) for name, constant in kept.items()}
 
 
 def _forms(naming: Naming) -> Arrays:

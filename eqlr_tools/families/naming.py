@@ -83,6 +83,15 @@ class Slot:
         return self.scale / math.sqrt(math.prod(canonical_shape[1:])) if self.he else self.scale
 
 
+@dataclass(frozen=True)
+class Constant:
+    """The constant of a weight as a tensor of its own, for projects that store it."""
+
+    stored: str
+    value: float
+    shape: Shape = ()
+
+
 Slots = Callable[[Depth], Iterable[Slot]]
 Said = Callable[[str], Any]
 """What a file says under a name beside the tensors: its configuration, constructor or static arguments; else None."""
@@ -118,6 +127,7 @@ class Naming:
     `structure` names variants of one architecture with other tensors, between which there is no way.
     `others` is a pattern of names that may stand in the same dict and are no part of this network.
     `training` is how the project keeps an optimizer's state, or the sentence that says why eqlr writes none.
+    `constant` is what a file stores as the constant of a weight, by the weight's name and shape.
     `implied` are canonical parameters that such a network has, with these values, where its file does not store them.
     """
 
@@ -137,6 +147,7 @@ class Naming:
     settings: Mapping[str, Setting] = field(default_factory=dict)
     keeps_form: bool = False
     fits: Callable[[Said], bool] | None = None
+    constant: Callable[[str, Shape], Constant | None] | None = None
 
     def stated_form(self, said: Said) -> dict[str, Any]:
         """The arguments of the architecture: the family's own, as far as the file's settings do not change them."""

@@ -11,11 +11,13 @@ Names of other frameworks and ports of NVIDIA's code stand in `progan_port_names
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from eqlr_tools.families.naming import Depth, Naming, Said, Setting, Slot
+from eqlr_tools.families.naming import Constant, Depth, Naming, Said, Setting, Slot
 from eqlr_tools.families.training import Training, registered
+from eqlr_tools.scaling import SQRT2, Shape
 
 ARCHITECTURE = "progan"
 MULTISCALE = "bmsg-gan"
@@ -209,11 +211,18 @@ def _one_image(depth: Depth, layer: str, start: int, image: str, bias: str) -> I
     yield Slot(f"{last}.bias", f"{stored}.{bias}")
 
 
+def _wscale_constant(weight: str, shape: Shape) -> Constant | None:
+    """A parameter of the layer that scales: gain sqrt(2), but for the image."""
+    if not weight.endswith(".conv.weight"):
+        return None
+    gain = 1.0 if weight.startswith("output.") else SQRT2
+    return Constant(weight.removesuffix("conv.weight") + "wscale.scale", gain / math.sqrt(math.prod(shape[1:])), (1,))
+
+
 def _silent(word: str) -> Callable[[Said], bool]:
     return lambda said: said(word) is None
 
 
-_NO_CONSTANTS = "its constants are parameters of their own, which eqlr reads but does not write"
 _FB_TANH = Setting("lossCriterion", {"WGANGP": False, "Logistic": False, "MSE": True, "DCGAN": True})
 _FB = {"slope": Setting("leakyReluLeak"), "faded": Setting("alpha")}
 _AKANIMAX = {"latent_normalised": False, "input_normalised": False}
@@ -386,6 +395,7 @@ WSCALE = (
         "generator",
         partial(_one_image, layer="features.{}", start=0, image="output", bias="wscale.b"),
         ("generator",),
-        reads_only=_NO_CONSTANTS,
+        training=NO_TRAINING_CODE,
+        constant=_wscale_constant,
     ),
 )

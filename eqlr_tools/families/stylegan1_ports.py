@@ -15,10 +15,11 @@ All but NVIDIA's and genforce's code use torch's instance norm, which adds 1e-5 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from eqlr_tools.families.naming import Depth, Naming, Slot
+from eqlr_tools.families.naming import Constant, Depth, Naming, Slot
 from eqlr_tools.families.stylegan1_names import (
     ARCHITECTURE,
     FUSED_FROM,
@@ -31,6 +32,7 @@ from eqlr_tools.families.stylegan1_names import (
 )
 from eqlr_tools.families.training import Group, Training, registered
 from eqlr_tools.networks.stylegan1 import WHOLE_BATCH
+from eqlr_tools.scaling import SQRT2, Shape
 
 _TORCH_NORM = {"norm_eps": 1e-5}
 _FINAL_KERNEL = "o i h=4 w=4 -> o (i h w)"
@@ -285,6 +287,15 @@ def _tae_discriminator(depth: Depth) -> Iterator[Slot]:
             yield Slot("b4.out.bias", f"{block}.conv3.bias")
 
 
+def _tae_constant(weight: str, shape: Shape) -> Constant | None:
+    """`scale` beside the weight: gain sqrt(2), but for styles, to-RGB layers and the last one of the discriminator."""
+    if not weight.endswith(".weight"):
+        return None
+    linear = "_transform." in weight.removeprefix("latent_transform.") or "to_rgbs." in weight or ".conv3." in weight
+    gain = 1.0 if linear and not weight.startswith("latent_transform.") else SQRT2
+    return Constant(weight.removesuffix("weight") + "scale", gain / math.sqrt(math.prod(shape[1:])))
+
+
 def _level(stored: str, depth: Depth) -> Slot:
     """How many sizes are in use, counted from the smallest: the level of detail the other way round."""
     return Slot("lod", stored, optional=True, scale=-1.0, add=1.0 + len(depth.blocks))
@@ -304,10 +315,23 @@ def _naming(
     reads_only: str = "",
     form: Mapping[str, Any] | None = None,
     training: Training | str = _SAVES_NONE,
+    constant: Callable[[str, Shape], Constant | None] | None = None,
 ) -> Naming:
     form = form or {}
     values = implied(form, blurs=False)
-    return Naming(ARCHITECTURE, role, slots, place, ema, reads_only, caution, form, implied=values, training=training)
+    return Naming(
+        ARCHITECTURE,
+        role,
+        slots,
+        place,
+        ema,
+        reads_only,
+        caution,
+        form,
+        implied=values,
+        training=training,
+        constant=constant,
+    )
 
 
 _ROSINALITY_ORDER = registered(
@@ -424,14 +448,13 @@ MMGEN = (
     ),
 )
 FB_GAN_ZOO = (_naming("generator", _fb_generator, ("netG",), ("avgG",)),)
-_STORED_SCALES = "its files store every layer's constant, which eqlr does not write"
 TAE = (
-    _naming("generator", _tae_generator, ("generator",), reads_only=_STORED_SCALES, form={"bilinear": True}),
+    _naming("generator", _tae_generator, ("generator",), form={"bilinear": True}, constant=_tae_constant),
     _naming(
         "discriminator",
         _tae_discriminator,
         ("discriminator",),
-        reads_only=_STORED_SCALES,
         form={"pooled_after_activation": True},
+        constant=_tae_constant,
     ),
 )

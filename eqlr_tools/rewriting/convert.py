@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eqlr_tools.checkpoints.arranging import joined, rows
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.outputs import Output, constant_tensor
@@ -21,7 +23,7 @@ from eqlr_tools.checkpoints.pickled_values import StateDict
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.families.family import Family, Overrides
-from eqlr_tools.families.naming import Naming, Slot
+from eqlr_tools.families.naming import Constant, Naming, Slot
 from eqlr_tools.families.registry import FAMILIES, Recognition
 from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.rewriting.canonical import (
@@ -159,7 +161,9 @@ def _write(
     slots = [slot for slot in where.naming.slots(network.depth) if not slot.read_only]
     parts: dict[Slot, Part | None] = {slot: network.parts.get(slot.canonical) for slot in slots}
     shapes = {slot.stored: _stored_shape(slot, part, network) for slot, part in parts.items()}
-    scales = _target_scales(family, {k: v for k, v in shapes.items() if v is not None}, network, overrides)
+    known = {stored: shape for stored, shape in shapes.items() if shape is not None}
+    constants = _constants(where.naming, known)
+    scales = _target_scales(family, known, network, overrides) | _as_stored(constants)
     state = _dict_at(tree, where.path)
     shares: dict[str, list[Edit]] = {}
     for slot, part in parts.items():
@@ -190,11 +194,13 @@ def _write(
             tree[slot.stored] = output
         elif tree[slot.stored].tensor is not output.tensor:
             tree[f"{slot.stored}_{(*where.path, where.prefix.rstrip('.'))[-1] or where.path[-1]}"] = output
-    for argument, value in form_values(network, where.naming).items():
-        edit = Edit(name, None, f"{where.prefix}{FORM}{argument}", constant_tensor(value, "F32"))
+    values = {f"{FORM}{argument}": value for argument, value in form_values(network, where.naming).items()}
+    values |= {constant.stored: np.full(constant.shape, constant.value) for constant in constants.values()}
+    for stored, value in values.items():
+        edit = Edit(name, None, where.prefix + stored, constant_tensor(value, "F32"))
         output = Output(edit.tensor, edit.scale)
         origin[id(output)] = edit
-        state[f"{where.prefix}{FORM}{argument}"] = output
+        state[where.prefix + stored] = output
     notes[:] = list(dict.fromkeys(notes))
     _in_order_of_registration(state, where, slots)
     return made_of
@@ -237,6 +243,19 @@ def _stored_shape(slot: Slot, part: Part | None, network: CanonicalNetwork) -> S
 
 def _repetitions(slot: Slot, network: CanonicalNetwork) -> int:
     return network.parts[slot.repeats].tensor.shape[0]
+
+
+def _constants(naming: Naming, shapes: Mapping[str, Shape]) -> dict[str, Constant]:
+    """The constants that a file stores beside its weights, by these."""
+    if naming.constant is None:
+        return {}
+    found = {stored: naming.constant(stored, shape) for stored, shape in shapes.items()}
+    return {stored: constant for stored, constant in found.items() if constant is not None}
+
+
+def _as_stored(constants: Mapping[str, Constant]) -> dict[str, float]:
+    """What weights are multiplied by: constants as single precision keeps them."""
+    return {weight: float(np.float32(constant.value)) for weight, constant in constants.items()}
 
 
 def _target_scales(
