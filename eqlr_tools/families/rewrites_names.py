@@ -4,6 +4,7 @@ adriansahlman   `G_mapping` and `G_synthesis`, each in a dict of its own or unde
                 that hold noise strength and bias; kernels and filters as rosinality has them. Its enlarged images lie
                 a pixel further down and right than NVIDIA's, since its filter is padded by (3, 0)
 pSp, e4e        rosinality's generator under `decoder.`
+ppeetteerrs     rosinality's function for images of one colour; up-convolutions in a list of their own, `up_convs`
 """
 
 from __future__ import annotations
@@ -95,6 +96,65 @@ def _under(prefix: str, slots: Slots) -> Callable[[Depth], Iterator[Slot]]:
 
     return prefixed
 
+
+# ppeetteerrs/stylegan2-torch
+
+
+def _torch_generator(depth: Depth) -> Iterator[Slot]:
+    for i in range(depth.mapping_layers):
+        yield Slot(f"mapping.fc{i}.weight", f"mapping.{i + 1}.weight")
+        yield Slot(f"mapping.fc{i}.bias", f"mapping.{i + 1}.bias")
+    yield Slot("mapping.w_avg", "latent_avg", optional=True, outside=True)
+    yield Slot("synthesis.const", "input.input", "1 c h w -> c h w")
+    for index, size in enumerate((4, *depth.blocks)):
+        block = f"synthesis.b{size}"
+        if index:
+            yield from _torch_styled(f"{block}.conv0", f"up_convs.{index - 1}", reverse="h w")
+            yield Slot("fir", f"up_convs.{index - 1}.blur.kernel", scale=0.25, optional=True)
+        yield from _torch_styled(f"{block}.conv1", f"convs.{index}")
+        yield from _torch_modulated(f"{block}.torgb", f"to_rgbs.{index}")
+        yield Slot(f"{block}.torgb.bias", f"to_rgbs.{index}.bias", "1 c 1 1 -> c")
+        if index:
+            yield Slot("fir", f"to_rgbs.{index}.upsample.kernel", scale=0.25, optional=True)
+
+
+def _torch_styled(canonical: str, stored: str, *, reverse: str = "") -> Iterator[Slot]:
+    yield from _torch_modulated(canonical, stored, reverse)
+    yield Slot(f"{canonical}.noise_strength", f"{stored}.add_noise.weight", "1 -> ")
+    yield Slot(f"{canonical}.bias", f"{stored}.leaky_relu.bias")
+
+
+def _torch_modulated(canonical: str, stored: str, reverse: str = "") -> Iterator[Slot]:
+    yield Slot(f"{canonical}.weight", f"{stored}.weight", "1 o i h w -> o i h w", reverse)
+    yield Slot(f"{canonical}.style.weight", f"{stored}.affine.weight")
+    yield Slot(f"{canonical}.style.bias", f"{stored}.affine.bias")
+
+
+def _torch_discriminator(depth: Depth) -> Iterator[Slot]:
+    yield Slot(f"b{depth.resolution}.fromrgb.weight", "blocks.0.0.weight")
+    yield Slot(f"b{depth.resolution}.fromrgb.bias", "blocks.0.1.bias")
+    for index, size in enumerate(reversed(depth.blocks), 1):
+        stored = f"blocks.{index}"
+        for name, layer in (("conv0", "conv.0"), ("conv1", "down_conv.1")):
+            path, number = layer.split(".")
+            yield Slot(f"b{size}.{name}.weight", f"{stored}.{layer}.weight")
+            yield Slot(f"b{size}.{name}.bias", f"{stored}.{path}.{int(number) + 1}.bias")
+        yield Slot(f"b{size}.skip.weight", f"{stored}.skip.1.weight")
+        for path in ("down_conv", "skip"):
+            yield Slot("fir", f"{stored}.{path}.0.kernel", optional=True)
+    yield Slot("b4.conv.weight", "final_conv.0.weight")
+    yield Slot("b4.conv.bias", "final_conv.1.bias")
+    for canonical, layer in (("b4.fc", "final_relu"), ("b4.out", "final_linear")):
+        yield Slot(f"{canonical}.weight", f"{layer}.weight")
+        yield Slot(f"{canonical}.bias", f"{layer}.bias")
+
+
+_NO_SCRIPT = "the target is a library, which says nothing of optimizers"
+_ONE_COLOUR = "its code makes images of one colour, and loads no others"
+PPEETTEERRS = (
+    Naming(ARCHITECTURE, "generator", _torch_generator, ("g",), ("g_ema",), caution=_ONE_COLOUR, training=_NO_SCRIPT),
+    Naming(ARCHITECTURE, "discriminator", _torch_discriminator, ("d",), caution=_ONE_COLOUR, training=_NO_SCRIPT),
+)
 
 _UPSAMPLING_ONES = r"(?:G_synthesis\.)?upsample\.weight"
 ADRIANSAHLMAN = (

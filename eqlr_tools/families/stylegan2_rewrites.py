@@ -10,6 +10,7 @@ adriansahlman/stylegan2_pytorch            `X.layer.weight` inside a wrapper tha
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rewrites_names import ADRIANSAHLMAN as ADRIANSAHLMAN_NAMES
+from eqlr_tools.families.rewrites_names import PPEETTEERRS as PPEETTEERRS_NAMES
 from eqlr_tools.families.rules import conv, linear, mapping, modulated, switched_off
 from eqlr_tools.scaling import transposed_fan_in
 
@@ -40,6 +41,7 @@ PPEETTEERRS = Family(
         linear(r"final_(?:relu|linear)\.weight"),
         conv(r"(?:blocks|final_conv)\..+\.weight", bias=None),
     ),
+    namings=PPEETTEERRS_NAMES,
 )
 
 ADRIANSAHLMAN = Family(

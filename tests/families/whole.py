@@ -220,7 +220,7 @@ def stored_arrays(family: Family, naming: Naming, depth: Depth, arrays: Mapping[
     place = naming.place
     prefix = place[-1] if place[-1].endswith(".") else ""
     tree: dict[str, Any] = {}
-    unordered = replace(naming, order=None)
+    unordered = replace(naming, training="")
     _write(tree, {}, network, Target(unordered, place[:-1] if prefix else place, prefix), family, Overrides(), [])
     return _as_arrays(tree)
 
