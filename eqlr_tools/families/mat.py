@@ -13,6 +13,9 @@ from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.nvidia_stylegan2 import GAINS
 from eqlr_tools.families.rules import conv, linear, mapping, modulated
 
+_OWN = r"(?:synthesis\..+|Dis(?:_stg\d)?\..+|fc\d+(?:_stg\d)?)"
+"""Its own modules: a loss or an encoder in the same file is another matter."""
+
 FAMILY = Family(
     id="mat",
     title="MAT: an equalized transformer in front of StyleGAN2's decoder",
@@ -31,10 +34,10 @@ FAMILY = Family(
     ),
     rules=(
         mapping(r"mapping\.fc\d+\.weight", stated_multiplier("mapping_lr_multiplier"), stated=GAINS),
-        modulated(r".+\.toRGB\.conv\.weight", demodulated=False, stated=GAINS),
-        modulated(r".+\.conv\.weight", stated=GAINS),
-        linear(r".+\.weight", stated=GAINS),
-        conv(r".+\.weight", stated=GAINS),
+        modulated(r"synthesis\..+\.toRGB\.conv\.weight", demodulated=False, stated=GAINS),
+        modulated(rf"{_OWN}\.conv\.weight", stated=GAINS),
+        linear(rf"{_OWN}\.weight", stated=GAINS),
+        conv(rf"{_OWN}\.weight", stated=GAINS),
     ),
     load_back="after loading, set weight_gain and bias_gain of its modules to 1",
 )

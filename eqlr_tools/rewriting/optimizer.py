@@ -21,7 +21,7 @@ from eqlr_tools.checkpoints.optimizers import (
     optimizers_of,
 )
 from eqlr_tools.checkpoints.outputs import Output
-from eqlr_tools.checkpoints.parameter_order import Assignment, assign, parameters_of
+from eqlr_tools.checkpoints.parameter_order import Assignment, assign
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
@@ -149,11 +149,11 @@ class _Scales:
         return edit.key if edit and edit.key is not None else network.key(name)
 
     def new_order(self, network: Network) -> dict[str, int]:
-        """The place of each parameter in the target's order."""
+        """The place of each tensor in the target's order. What goes by a buffer's name may be a parameter after all."""
         keys = [self.new_key(network, name) for name in network.tensors]
         new = {key for key, name in zip(keys, network.tensors, strict=True) if key != network.key(name)}
         place = {key: index for index, key in enumerate(in_module_order(dict.fromkeys(keys), new))}
-        return {name: place[self.new_key(network, name)] for name in parameters_of(network)}
+        return {name: place[self.new_key(network, name)] for name in network.tensors}
 
     def _edit(self, network: Network, name: str) -> Edit | None:
         group = self.edits.get(network_path(network, name), ())
