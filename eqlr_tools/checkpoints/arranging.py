@@ -159,9 +159,10 @@ class _MadeSource:
         raise NotImplementedError
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
-        if self._bytes is None:
-            self._bytes = self._made()
-        buffer[:] = self._bytes[offset : offset + len(buffer)]
+        made = self._bytes  # Another thread may drop them.
+        if made is None:
+            made = self._bytes = self._made()
+        buffer[:] = made[offset : offset + len(buffer)]
         if offset + len(buffer) >= self.size:
             self._bytes = None
 

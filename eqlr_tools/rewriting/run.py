@@ -36,8 +36,10 @@ from eqlr_tools.rewriting.verify import (
     OVERFLOWS,
     Comparison,
     Effective,
+    Pair,
     Verification,
-    compare,
+    compare_all,
+    paired,
     verify,
     verify_pairs,
 )
@@ -164,13 +166,13 @@ def _verify_written(
     if plan.places:
         pairs = _moved(plan, source, recognise_all(written, plan.reading or Selection()))
         result = verify_pairs(pairs, progress=progress)
-        compared = set(plan.places.values())
+        places = set(plan.places.values())
     else:
         names = tuple(recognition.network.name for recognition in source)
         chosen = Selection(networks=names, overrides=selection.overrides)
         result = verify(source, recognise_all(written, chosen), progress=progress)
-        compared = {(r.network.path, r.network.prefix) for r in source}
-    rest = _compare_copies(plan, written, compared, progress)
+        places = {(r.network.path, r.network.prefix) for r in source}
+    rest = compare_all(_copies(plan, written, places), progress)
     result = Verification(result.tolerance_ulp, result.comparisons + tuple(rest), result.pairs, result.notes)
     if not result.passed:
         worst = result.failures[0]
@@ -198,9 +200,7 @@ def _moved(plan: Plan, source: list[Recognition], written: list[Recognition]) ->
     return [(recognition, by_place[place]) for recognition, place in moved]
 
 
-def _compare_copies(
-    plan: Plan, written: Checkpoint, compared: set[tuple[TreePath, str]], progress: Progress
-) -> Iterator[Comparison]:
+def _copies(plan: Plan, written: Checkpoint, compared: set[tuple[TreePath, str]]) -> Iterator[Pair | Comparison]:
     """What lies outside the compared networks must stand in the new file under its path, bit for bit.
 
     What is rescaled there, optimizer moments, is multiplied anew in float64 and compared like effective weights.
@@ -215,7 +215,7 @@ def _compare_copies(
         else:
             factor = output.transform.factor if isinstance(output.transform, Scale) else 1.0
             tolerance = MAX_ULP if factor != 1.0 else 0
-            yield compare("", name, Effective(output.tensor, factor), Effective(partner, 1.0), tolerance, progress)
+            yield paired("", name, Effective(output.tensor, factor), Effective(partner, 1.0), tolerance)
 
 
 def _at(tree: Any, path: TreePath) -> Tensor | None:

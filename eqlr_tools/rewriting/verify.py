@@ -8,7 +8,7 @@ applies, is not the same to the bit, it is computed in float64 and rounded once.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ MAX_ULP = 2
 """Scaling by a constant rounded to float32, in float32, is within 2 ulp of the product with the exact constant."""
 
 _BLOCK_ELEMENTS = 1 << 16
-_SPAN_ELEMENTS = 1 << 23
+_SPAN_ELEMENTS = 1 << 21
 
 OVERFLOWS = "finite in one file only"
 
@@ -65,6 +65,42 @@ class Comparison:
     differing: int = 0
     elements: int = 0
     problem: str = ""
+
+
+Span = tuple[int, int]
+"""Flat indices, from the first to before the second."""
+
+_Difference = tuple[int | None, float, int]
+"""(largest ulp, largest relative difference, count of differing elements)."""
+
+NO_DIFFERENCE: _Difference = (0, 0.0, 0)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two effective tensors of one shape that are to be compared."""
+
+    network: str
+    name: str
+    left: Effective
+    right: Effective
+    tolerance_ulp: int
+
+    @property
+    def exact(self) -> bool:
+        return not (self.left.tensor.dtype.is_float and self.right.tensor.dtype.is_float)
+
+    @property
+    def spans(self) -> list[Span]:
+        return spans(self.left.tensor, self.right.tensor)
+
+    def judged(self, found: Iterable[_Difference]) -> Comparison:
+        """The comparison that the differences of all spans make."""
+        worst, relative, differing = _total(found)
+        equal = worst is not None and worst <= self.tolerance_ulp
+        problem = "" if equal else "values differ" if worst is not None or self.exact else OVERFLOWS
+        elements = self.left.tensor.numel
+        return Comparison(self.network, self.name, equal, worst, relative, differing, elements, problem)
 
 
 @dataclass(frozen=True)
@@ -121,13 +157,11 @@ def verify_pairs(
 
     Networks of one architecture in different layouts are compared as the canonical parameters that they are.
     """
-    comparisons: list[Comparison] = []
+    items: list[Pair | Comparison] = []
     for left, right in pairs:
         sides = _canonical_sides(left, right)
-        if sides:
-            comparisons += _compare_canonical(*sides, tolerance_ulp, progress)
-        else:
-            comparisons += _compare_networks(left, right, tolerance_ulp, progress)
+        items += _pairs_of_canonical(*sides, tolerance_ulp) if sides else _pairs_of_networks(left, right, tolerance_ulp)
+    comparisons = compare_all(items, progress)
     names = tuple((left.network.name, right.network.name) for left, right in pairs)
     return Verification(tolerance_ulp, tuple(comparisons), names, tuple(notes))
 
@@ -178,10 +212,10 @@ def _kind(network: CanonicalNetwork) -> tuple[str, str]:
     return network.naming.architecture, network.naming.role
 
 
-def _compare_canonical(
-    left: CanonicalNetwork, right: CanonicalNetwork, tolerance_ulp: int, progress: Progress
-) -> Iterator[Comparison]:
-    """Compare every stored tensor of both with its partner, under its canonical name.
+def _pairs_of_canonical(
+    left: CanonicalNetwork, right: CanonicalNetwork, tolerance_ulp: int
+) -> Iterator[Pair | Comparison]:
+    """Every stored tensor of both with its partner, under its canonical name.
 
     A parameter that one file lacks counts as what its absence means; where it means nothing, there is nothing to
     compare. Tensors that are no canonical parameter have no partner.
@@ -202,7 +236,7 @@ def _compare_canonical(
             problem = f"missing in the {'first' if a is None else 'second'} file"
             yield Comparison(network, name, False, None, problem=problem)
         else:
-            yield compare(network, name, a, b, tolerance_ulp, progress)
+            yield paired(network, name, a, b, tolerance_ulp)
     for side, names in (("first", left.leftover), ("second", right.leftover)):
         for name in names:
             yield Comparison(network, name, False, None, problem=f"in the {side} file only")
@@ -216,99 +250,122 @@ def _effective_part(name: str, part: Part | None, network: CanonicalNetwork) -> 
     return None if implied is None else Effective(constant_tensor(implied, "F32"), 1.0)
 
 
-def _compare_networks(
-    left: Recognition, right: Recognition, tolerance_ulp: int, progress: Progress
-) -> Iterator[Comparison]:
+def _pairs_of_networks(left: Recognition, right: Recognition, tolerance_ulp: int) -> Iterator[Pair | Comparison]:
     mine, theirs = effective_tensors(left), effective_tensors(right)
     network = left.network.name
     for name, effective in mine.items():
         if name not in theirs:
             yield Comparison(network, name, False, None, problem="missing in the second file")
         else:
-            yield compare(network, name, effective, theirs[name], tolerance_ulp, progress)
+            yield paired(network, name, effective, theirs[name], tolerance_ulp)
     for name in theirs:
         if name not in mine:
             yield Comparison(network, name, False, None, problem="missing in the first file")
 
 
-def compare(
-    network: str, name: str, left: Effective, right: Effective, tolerance_ulp: int, progress: Progress
-) -> Comparison:
-    """Compare one tensor, block by block. Types that are no floats must be equal bit for bit."""
-    elements = left.tensor.numel
+def paired(network: str, name: str, left: Effective, right: Effective, tolerance_ulp: int) -> Pair | Comparison:
+    """What is to be compared, or why it cannot be. Types that are no floats must be equal bit for bit."""
     if left.tensor.shape != right.tensor.shape:
         problem = f"shape {list(left.tensor.shape)} in the first file, {list(right.tensor.shape)} in the second"
         return Comparison(network, name, False, None, problem=problem)
-    exact = not (left.tensor.dtype.is_float and right.tensor.dtype.is_float)
-    if exact and left.tensor.dtype != right.tensor.dtype:
+    pair = Pair(network, name, left, right, tolerance_ulp)
+    if pair.exact and left.tensor.dtype != right.tensor.dtype:
         problem = f"{left.tensor.dtype.torch} in the first file, {right.tensor.dtype.torch} in the second"
         return Comparison(network, name, False, None, problem=problem)
+    return pair
+
+
+def compare_all(items: Iterable[Pair | Comparison], progress: Progress) -> list[Comparison]:
+    """Compare all pairs; the answers are in order. Tensors are cut into spans, so that a large one is no bottleneck."""
+    items = list(items)
+    parts = [(item, span) for item in items if isinstance(item, Pair) for span in item.spans]
+    total_bytes = sum(item.left.tensor.nbytes for item in items if isinstance(item, Pair))
+
+    def difference(part: tuple[Pair, Span]) -> _Difference:
+        return _compare_span(part[0].left, part[0].right, part[1])
+
+    results = in_threads(difference, parts, total_bytes)
+    comparisons = []
+    for item in items:
+        if isinstance(item, Pair):
+            found = []
+            for first, end in item.spans:
+                found.append(next(results))
+                progress((end - first) * item.left.tensor.dtype.itemsize)
+            item = item.judged(found)
+        comparisons.append(item)
+    return comparisons
+
+
+def _total(differences: Iterable[_Difference]) -> _Difference:
     worst: int | None = 0
     relative, differing = 0.0, 0
-    parts = spans(left.tensor, right.tensor)
-    results = in_threads(lambda span: _compare_span(left, right, span), parts, left.tensor.nbytes)
-    for span, (ulp, rel, count) in zip(parts, results, strict=True):
-        progress((span[1] - span[0]) * left.tensor.dtype.itemsize)
-        worst = None if worst is None or ulp is None else max(worst, ulp)
-        relative, differing = max(relative, rel), differing + count
-    equal = worst is not None and worst <= tolerance_ulp
-    problem = "" if equal else "values differ" if worst is not None or exact else OVERFLOWS
-    return Comparison(network, name, equal, worst, relative, differing, elements, problem)
-
-
-_Span = tuple[int, int]
-_Difference = tuple[int | None, float, int]
-"""(largest ulp, largest relative difference, count of differing elements)."""
-
-
-def spans(left: Tensor, right: Tensor) -> list[_Span]:
-    """Spans to compare at a time. A view that is not contiguous cannot be read in parts."""
-    step = _SPAN_ELEMENTS if left.is_contiguous and right.is_contiguous else max(left.numel, 1)
-    return [(first, min(first + step, left.numel)) for first in range(0, left.numel, step)]
-
-
-def _compare_span(left: Effective, right: Effective, span: _Span) -> _Difference:
-    block = _BLOCK_ELEMENTS if left.tensor.is_contiguous and right.tensor.is_contiguous else left.tensor.numel
-    blocks = (e.tensor.blocks(block * e.tensor.dtype.itemsize, span) for e in (left, right))
-    worst: int | None = 0
-    relative, differing = 0.0, 0
-    for a, b in zip(*blocks, strict=True):
-        ulp, rel, count = _compare_block(left, a, right, b)
+    for ulp, rel, count in differences:
         worst = None if worst is None or ulp is None else max(worst, ulp)
         relative, differing = max(relative, rel), differing + count
     return worst, relative, differing
 
 
+def spans(left: Tensor, right: Tensor) -> list[Span]:
+    """Spans to compare at a time. A view that is not contiguous cannot be read in parts."""
+    step = _SPAN_ELEMENTS if left.is_contiguous and right.is_contiguous else max(left.numel, 1)
+    return [(first, min(first + step, left.numel)) for first in range(0, left.numel, step)]
+
+
+def _compare_span(left: Effective, right: Effective, span: Span) -> _Difference:
+    """What is equal to the bit, as stored or as a network applies it, needs no arithmetic in float64."""
+    if _same_bits(left, right, span):
+        return NO_DIFFERENCE
+    return _total(_compare_block(left, a, right, b) for a, b in _block_pairs(left, right, span))
+
+
+def _block_pairs(left: Effective, right: Effective, span: Span) -> Iterator[tuple[NDArray, NDArray]]:
+    block = _BLOCK_ELEMENTS if left.tensor.is_contiguous and right.tensor.is_contiguous else left.tensor.numel
+    blocks = (side.tensor.blocks(block * side.tensor.dtype.itemsize, span) for side in (left, right))
+    return zip(*blocks, strict=True)
+
+
+def _same_bits(left: Effective, right: Effective, span: Span) -> bool:
+    if left.tensor.dtype != right.tensor.dtype:
+        return False
+    if (left.scale, left.add) == (right.scale, right.add):
+        left, right = (Effective(side.tensor, 1.0) for side in (left, right))
+    elif not (_applies_plainly(left) and _applies_plainly(right)):
+        return False
+    with np.errstate(invalid="ignore", under="ignore"):
+        pairs = _block_pairs(left, right, span)
+        return all(np.array_equal(_applied(left, a), _applied(right, b)) for a, b in pairs)
+
+
 def _compare_block(left: Effective, a: NDArray, right: Effective, b: NDArray) -> _Difference:
-    """Bits that are equal as stored, or as the network would apply them, need no arithmetic in float64."""
-    alike = left.tensor.dtype == right.tensor.dtype
-    if alike and (left.scale, left.add) == (right.scale, right.add) and np.array_equal(a, b):
-        return 0, 0.0, 0
     if not (left.tensor.dtype.is_float and right.tensor.dtype.is_float):
         return None, 0.0, int(np.count_nonzero(a != b))
-    if alike and _applies_plainly(left) and _applies_plainly(right):
-        unequal = _applied(left, a) != _applied(right, b)
-        if not unequal.any():
-            return 0, 0.0, 0
+    if left.tensor.dtype == right.tensor.dtype and _applies_plainly(left) and _applies_plainly(right):
+        with np.errstate(invalid="ignore", under="ignore"):
+            unequal = _applied(left, a.copy()) != _applied(right, b.copy())
         a, b = a[unequal], b[unequal]
     return _distance(left, a, right, b)
 
 
 def _applies_plainly(effective: Effective) -> bool:
     """True if one float32 product gives what is applied, and cannot overflow: an overflow must be found."""
-    return effective.add == 0.0 and 0 < effective.scale <= 1 and effective.tensor.dtype.itemsize <= 4
+    dtype = effective.tensor.dtype
+    return dtype.is_float and dtype.itemsize <= 4 and effective.add == 0.0 and 0 < effective.scale <= 1
 
 
 def _applied(effective: Effective, bits: NDArray) -> NDArray:
-    """The bits of the effective weights as a network computes them: times the constant in float32, rounded once."""
+    """The bits of the effective weights as a network computes them: times the constant in float32, rounded once.
+
+    They take the place of the stored ones.
+    """
     dtype, scale = effective.tensor.dtype, effective.scale
     if scale == 1.0:
         return bits
     if dtype.itemsize <= 2:
-        return np.take(_applied_patterns(dtype, scale), bits, mode="clip", out=np.empty_like(bits))
-    with np.errstate(invalid="ignore", under="ignore"):
-        product: NDArray = dtype.values(bits) * np.float32(scale)
-    return product.view(bits.dtype)
+        return np.take(_applied_patterns(dtype, scale), bits, mode="clip", out=bits)
+    values = dtype.values(bits)
+    np.multiply(values, np.float32(scale), out=values)
+    return bits
 
 
 @lru_cache(maxsize=64)
