@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, shape_text
+from eqlr_tools.rewriting.distances import Comparison
 from eqlr_tools.rewriting.optimizer import LearningRate
 from eqlr_tools.rewriting.plan import Plan, Step
-from eqlr_tools.rewriting.verify import Comparison, Verification
+from eqlr_tools.rewriting.verify import Verification
 
 _STEPS = [
     Column("action", right=False),

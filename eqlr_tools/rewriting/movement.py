@@ -19,7 +19,7 @@ from eqlr_tools.errors import UnreadableError
 from eqlr_tools.ranges.audit import LayerRange, NetworkRange
 from eqlr_tools.ranges.statistics import ADAM_LEARNING_RATE
 from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_networks
-from eqlr_tools.rewriting.verify import Effective, spans
+from eqlr_tools.rewriting.distances import Effective, spans
 
 FORMS = ("stored", "effective")
 

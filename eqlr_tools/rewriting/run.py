@@ -28,21 +28,11 @@ from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.errors import OutputError, VerificationError
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.rewriting import overflow
+from eqlr_tools.rewriting.distances import MAX_ULP, OVERFLOWS, Comparison, Effective, Pair, compare_all, paired
 from eqlr_tools.rewriting.plan import Plan, is_flat
 from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all
-from eqlr_tools.rewriting.verify import (
-    MAX_ULP,
-    OVERFLOWS,
-    Comparison,
-    Effective,
-    Pair,
-    Verification,
-    compare_all,
-    paired,
-    verify,
-    verify_pairs,
-)
+from eqlr_tools.rewriting.verify import Verification, verify, verify_pairs
 
 Progress = Callable[[int], None]
 
