@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from eqlr_tools.checkpoints.opening import open_checkpoint
+from eqlr_tools.checkpoints.sources import FileSource
+from eqlr_tools.checkpoints.torch_files import ZipReader
 from tests.conftest import Result
 from tests.models import aladdin_state, progan_file
 
@@ -144,3 +147,11 @@ def test_state_dict_metadata_is_kept(run_cli: Callable[..., Result], tmp_path: P
     torch.save(module.state_dict(), tmp_path / "x.pt")
     assert run_cli("equalize", tmp_path / "x.pt", tmp_path / "y.pt").code == 0
     assert torch.load(tmp_path / "y.pt", weights_only=True)._metadata["1"] == {"version": 2}
+
+
+def test_an_archive_of_more_members_than_16_bits_count(tmp_path: Path) -> None:
+    """ZIP64: the list of members is where both of its end records say."""
+    with zipfile.ZipFile(tmp_path / "many.zip", "w") as archive:
+        for number in range(66_000):
+            archive.writestr(str(number), b"")
+    assert len(ZipReader(FileSource(tmp_path / "many.zip")).members) == 66_000

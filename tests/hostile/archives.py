@@ -51,6 +51,11 @@ def zips() -> dict[str, bytes]:
     return {
         "malicious pickle": torch_zip(MALICIOUS),
         "local name differs from the directory's (GHSA-7q5r-7gvp-wc82)": two_names,
+        "an archive behind a malicious one": torch_zip(MALICIOUS) + good,
+        "a malicious archive behind an honest one": good + torch_zip(MALICIOUS),
+        "a list of members that others find elsewhere": _with_directory_of(good, torch_zip(MALICIOUS)),
+        "bytes before the archive": b"PK\x03\x04" + bytes(100) + good,
+        "a locator that leads elsewhere": _with_lying_locator(),
         "encryption flag (GHSA-w8jq-xcqf-f792)": _with_flag(good, 1),
         "malicious pickle with a wrong CRC (CVE-2025-10156)": _with_wrong_crc(torch_zip(MALICIOUS)),
         "two members of one name": _with_duplicate(),
@@ -189,6 +194,21 @@ def _with_flag(archive: bytes, flag: int) -> bytes:
             changed[at + offset] |= flag
             at = changed.find(signature, at + 4)
     return bytes(changed)
+
+
+def _with_directory_of(good: bytes, other: bytes) -> bytes:
+    """Both archives in one file, whose end states the place of the first one's list of members."""
+    both = bytearray(other + good)
+    both[-6:-2] = other[-6:-2]
+    return bytes(both)
+
+
+def _with_lying_locator() -> bytes:
+    """ZIP64, where the place of the 64-bit end record is stated, too."""
+    archive = bytearray(_many_members(70_000))
+    at = archive.rfind(b"PK\x06\x07")
+    archive[at + 8 : at + 16] = struct.pack("<Q", 0)
+    return bytes(archive)
 
 
 def _with_wrong_crc(archive: bytes) -> bytes:
