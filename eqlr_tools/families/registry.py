@@ -80,7 +80,12 @@ def family_named(name: str) -> Family:
     """Look a family up by its id. Raises UsageError with the known ones."""
     by_id = {family.id: family for family in known_families()}
     if name not in by_id:
-        raise UsageError(f"no family is called {name!r}", hint=f"known families: {', '.join(sorted(by_id))}, plain")
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, by_id)
+        meant = f"did you mean {' or '.join(near)}? " if near else ""
+        hint = f"{meant}known families: {', '.join(sorted(by_id))}, plain"
+        raise UsageError(f"no family is called {name!r}", hint=hint)
     return by_id[name]
 
 

@@ -183,8 +183,9 @@ def _read(
     for slot in naming.slots(depth):
         raw, stored = tensors.get(slot.stored), prefix + slot.stored
         if raw is None and slot.outside:
-            beside = (recognition.beside.get(name) for name in beside_names(recognition, slot.stored))
-            raw, stored = next((tensor for tensor in beside if tensor is not None), None), slot.stored
+            names = beside_names(recognition, slot.stored)
+            stored = next((name for name in names if name in recognition.beside), slot.stored)
+            raw = recognition.beside.get(stored)
         if raw is None:
             continue
         try:

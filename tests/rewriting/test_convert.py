@@ -152,6 +152,11 @@ def test_what_cannot_be_expressed_is_refused(
 def test_a_wrong_target_is_refused(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
     for family in ("aladdin-progan", "rosinality-stylegan2", "nothing"):
         assert run_cli("convert", shared_dir / ROSINALITY, tmp_path / "x.pt", "--to", family).code == 2
+    result = run_cli("convert", shared_dir / ROSINALITY, tmp_path / "x.pt", "--to", "rosinalty-stylegan2")
+    assert "did you mean rosinality-stylegan2" in result.stderr
+    result = run_cli("convert", shared_dir / ROSINALITY, tmp_path / "x.pt", "--to", "aladdin-progan")
+    assert "genforce-stylegan2" in result.stderr
+    assert "psp-encoder" not in result.stderr  # which no file is written as
     plain = shared_dir / "oracles" / "plain-dcgan" / "checkpoint.pt"
     assert run_cli("convert", plain, tmp_path / "x.pt", "--to", "rosinality-stylegan2").code == 3
 

@@ -170,3 +170,16 @@ def test_an_optimizer_without_a_counterpart_is_left_out(run_cli: Any, tmp_path: 
     assert result.code == 0
     assert "Adadelta" in result.stdout + result.stderr
     assert "d_optim" not in torch.load(tmp_path / "x.pt", weights_only=True)
+
+
+def test_an_average_that_lies_beside_its_network_is_used_and_not_called_left_out(run_cli: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    raw, average = Generator(WIDTHS, "skip").state_dict(), Generator(WIDTHS, "skip").state_dict()
+    raw["mapping.w_avg"], average["mapping.w_avg"] = torch.randn(2, *raw["mapping.w_avg"].shape)
+    torch.save({"G": raw, "G_ema": average}, tmp_path / "nvidia.pt")
+    assert run_cli("convert", tmp_path / "nvidia.pt", tmp_path / "there.pt", "--to", "mmgen-stylegan2").code == 0
+    result = run_cli("convert", tmp_path / "there.pt", tmp_path / "back.pt", "--to", "nvidia-stylegan2-ada")
+    assert "left out" not in result.stdout + result.stderr
+    back = torch.load(tmp_path / "back.pt", weights_only=True)
+    assert torch.equal(back["G"]["mapping.w_avg"], raw["mapping.w_avg"])
+    assert torch.equal(back["G_ema"]["mapping.w_avg"], average["mapping.w_avg"])
