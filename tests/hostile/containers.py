@@ -332,3 +332,19 @@ def flat_with(record: bytes) -> bytes:
         "l.parametrizations.weight.0.scale": {"dtype": "F32", "shape": [], "data_offsets": [64, 68]},
     }
     return archives.safetensors(header, bytes(64) + struct.pack("<f", 0.5))
+
+
+@cache
+def honest() -> dict[str, bytes]:
+    """Small files that open, to be changed."""
+    zero, tensor = whole(integer(0)), {"path_name": "w", "is_param": True, "use_pickle": False}
+    meta = {"dtype": 7, "sizes": [{"as_int": 4}], "strides": [{"as_int": 1}], "storage_offset": {"as_int": 0}}
+    program = {"config": {"w": {**tensor, "tensor_meta": {**meta, "requires_grad": True}}}}
+    return {
+        "npy": npy("(2, 2)", data=_SIXTEEN),
+        "onnx": onnx_model(field(1, field(1, b"w") + field(2, b"y") + field(4, b"Conv")) + initializer()),
+        "hdf5": _h5(lambda file: file.create_dataset("kernel", data=np.ones((4, 4), np.float32))),
+        "legacy": _legacy(_state(), b"](" + text("k") + b"e", struct.pack("<Q", 4) + _SIXTEEN),
+        "tar": _tar(storages=zero + whole(b"]"), tensors=zero, pickle=whole(b"}")),
+        "exported program": _export(program, **{"m/data/weights/w": _SIXTEEN}),
+    }

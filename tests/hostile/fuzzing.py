@@ -19,7 +19,7 @@ import numpy as np
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.errors import EqlrError
-from tests.hostile import archives, pickles
+from tests.hostile import archives, containers, pickles
 from tests.hostile.assembler import PROTO, STOP, by_lines, by_stack, get, integer, put, text
 
 CANARY = "canary"
@@ -63,6 +63,7 @@ def honest_files() -> dict[str, bytes]:
         "pickle": pickle.dumps(data, 2),
         "pickle of protocol 4": pickle.dumps(data, 4),
         "npz": arrays.getvalue(),
+        **containers.honest(),
     }
 
 
