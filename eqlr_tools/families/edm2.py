@@ -2,12 +2,15 @@
 
     MPConv   w = v / (1e-4 + |v_row| / sqrt(fan_in)) * gain / sqrt(fan_in),   row by row, in float32
 
-There are no biases. Two kinds of learned scalars multiply a layer at run time and stay where they are: `emb_gain` (for
-`emb_linear`) and `out_gain` (for `out_conv`). The effective weight is no multiple of the stored one: every row has a
-constant of its own, so this family is recognised and explained, and not baked.
+There are no biases. `gain` is 1 but for two kinds of layers, which are called with a learned scalar: `emb_linear` with
+`emb_gain`, `out_conv` with `out_gain`. Those are parameters of their own, 0 before training, and a bake leaves them
+where they are: baked weight times stored gain is what the layer applies.
 """
 
 from eqlr_tools.families.family import Family, Signature
+from eqlr_tools.families.rules import conv, linear
+
+_EPSILON = 1e-4
 
 FAMILY = Family(
     id="nvidia-edm2",
@@ -22,7 +25,14 @@ FAMILY = Family(
             what="magnitude-preserving layers",
         ),
     ),
-    equalized=False,
-    advice="its weights are normalised row by row at run time (w = v / (1e-4 + |v_row|/√fan_in) / √fan_in), "
-    "so no constant belongs to a layer, and there is nothing that a bake could fold in",
+    rules=(
+        linear(r"(?:.+\.)?(?:emb_noise|emb_label|emb_linear|logvar_linear)\.weight", bias=None, row_epsilon=_EPSILON),
+        conv(
+            r"(?:.+\.)?(?:\d+x\d+_conv|conv_res[01]|conv_skip|attn_qkv|attn_proj|out_conv)\.weight",
+            bias=None,
+            row_epsilon=_EPSILON,
+        ),
+    ),
+    advice="each row of a weight has its own constant; the learned gains (emb_gain, out_gain) stay parameters, which "
+    "multiply the layers as before",
 )

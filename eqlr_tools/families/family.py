@@ -51,7 +51,8 @@ class Rule:
     `baked_weight` and `baked_bias` are names in which `{layer}` and the pattern's groups may stand; a bias that the
     file lacks is no bias. `unless` and `beside` are names that must be absent or present for the rule to apply.
     `layout` names the axes where they are not torch's (out, in, *kernel). A `self_normalised` weight is divided by
-    its own norm at run time, and no constant belongs to it. `stated` names the attributes of the pickled module that
+    its own norm at run time, and no constant belongs to it. With a `row_epsilon` every row is divided by that plus its
+    own rms before the constant is applied (`Layer`). `stated` names the attributes of the pickled module that
     hold the constants of weight and bias: where the file has them they are the truth.
     """
 
@@ -66,6 +67,7 @@ class Rule:
     baked_bias: str | None = None
     demodulated: bool = False
     self_normalised: bool = False
+    row_epsilon: float | None = None
     rank: tuple[int, ...] = ()
     unless: str | None = None
     beside: str | None = None
@@ -420,6 +422,8 @@ def _layer(
         stated = layer.with_stated(rule.stated, view.attribute, gain, fan_in)
         if stated is not None:
             return stated
+    if rule.row_epsilon is not None:
+        return layer.with_unit_rows(rule.row_epsilon, fan_in, gain)
     scale = he_constant(fan_in, gain, multiplier.value)
     bias_scale = {"plain": 1.0, "lr_multiplier": multiplier.value, "scale": scale}[rule.bias_rule]
     return layer.with_constant(scale, bias_scale if bias else 1.0, fan_in, gain, multiplier)

@@ -275,9 +275,9 @@ def _looks_baked(view: NetworkView, layers: list[Layer]) -> str:
     near 1 / lr_multiplier, baked ones near c. It is a reason to ask, never one to rewrite. Layers whose constants
     the file states need no such guess.
     """
-    guessed = [layer for layer in layers if layer.equalized and layer.scale and layer.origin != "stated"]
+    guessed = [layer for layer in layers if layer.equalized and layer.usual_size and layer.origin != "stated"]
     sizes = [(view.rms(layer.weight), layer) for layer in guessed]
-    ratios = [(rms * layer.lr_multiplier, rms / (layer.scale or 1.0)) for rms, layer in sizes if rms > 0]
+    ratios = [(rms * layer.lr_multiplier, rms / (layer.usual_size or 1.0)) for rms, layer in sizes if rms > 0]
     if not ratios:
         return ""
     stored = statistics.median(ratio for ratio, _ in ratios)

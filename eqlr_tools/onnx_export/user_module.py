@@ -236,6 +236,9 @@ def _baked(recognition: Recognition, stored: Mapping[str, NDArray]) -> dict[str,
     scales = stored_scales(recognition.equalized)
     names = {layer.weight: layer.baked_weight for layer in recognition.equalized}
     constants = {name for layer in recognition.equalized for name in layer.scale_tensors}
+    normalised = {layer.weight: layer for layer in recognition.equalized if layer.row_epsilon is not None}
+    applied = {name: layer.applied(recognition.network.tensors[name]) for name, layer in normalised.items()}
+    stored = {**stored, **{name: tensor[0].values() for name, tensor in applied.items() if tensor}}
     return {
         names.get(name, name): values * np.float64(scales[name]) if name in scales else values
         for name, values in stored.items()

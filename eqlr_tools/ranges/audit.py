@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.registry import Recognition
@@ -99,7 +99,7 @@ def layer_range(
     """The range of a layer from the statistics of its stored and effective weights."""
     stored, effective = examined
     tensor = recognition.network.tensors[layer.weight]
-    known = None if layer.scale is None else effective
+    known = None if layer.scale is None and layer.row_epsilon is None else effective
     state = training.of(recognition.network.name, layer.weight)
     step = adam_step(state, stored.rms) if state else None
     return LayerRange(layer, tensor.dtype.torch, tensor.numel, stored, known, step)
@@ -121,5 +121,8 @@ def subject_of(recognition: Recognition, layer: Layer, *, exact_quantiles: bool 
     channels = channels_of(layer.kind, tensor.shape)
     scale = 1.0 if layer.scale is None else layer.scale
     terms = (layer.fan_in or tensor.numel // channels.count) if len(tensor.shape) > 1 else None
-    applied_as_stored = scale == 1.0 or (recognition.layout is not None and recognition.layout.scales_output)
-    return Subject(tensor, Question(scale, channels, terms, terms if applied_as_stored else None, exact_quantiles))
+    scales_output = recognition.layout is not None and recognition.layout.scales_output
+    applied_as_stored = scales_output or (scale == 1.0 and layer.row_epsilon is None)
+    question = Question(scale, channels, terms, terms if applied_as_stored else None, exact_quantiles)
+    applied = layer.applied(tensor) if layer.row_epsilon is not None else None
+    return Subject(tensor, replace(question, applied=applied[0]) if applied else question)

@@ -21,7 +21,8 @@ class Question:
     """What is asked about a tensor.
 
     `scale` is the constant of its layer. `terms` is how many products of effective weights a layer sums up, and
-    `stored_terms` the same of stored ones, None where they are scaled before they are used.
+    `stored_terms` the same of stored ones, None where they are scaled before they are used. `applied` is what a layer
+    applies where that is no multiple of the tensor.
     """
 
     scale: float = 1.0
@@ -29,6 +30,7 @@ class Question:
     terms: int | None = None
     stored_terms: int | None = None
     exact_quantiles: bool = False
+    applied: Tensor | None = None
 
 
 def examine(
@@ -51,6 +53,8 @@ def examine(
         noise.exact or counts.cuts is None,
     )
     stored = statistics_of(Scaled(counts), measured, question.stored_terms)
+    if question.applied is not None:
+        return [stored, examine(question.applied, replace(question, applied=None), loops=loops)[1]]
     if question.scale == 1.0:
         return [stored, replace(stored, accumulation=accumulation_of(stored.abs_max, question.terms))]
     effective = replace(measured, noise=noise.effective)

@@ -110,7 +110,7 @@ def _verdict(verification: Verification) -> str:
 
 def _summary(plan: Plan) -> str:
     actions = [step.action for step in plan.steps]
-    counts = [(name, actions.count(name)) for name in ("rescale", "reshape", "rename", "add", "copy")]
+    counts = [(name, actions.count(name)) for name in ("rescale", "normalise", "reshape", "rename", "add", "copy")]
     parts = [f"{count} {name}" for name, count in counts if count]
     if plan.dropped:
         parts.append(f"{len(plan.dropped)} dropped")

@@ -54,6 +54,7 @@ def plan_bake(
         if not layers:
             notes.append(f"network {network.name} is carried over: {recognition.note or 'no equalized layer'}")
             continue
+        notes += _about_rows(recognition, layers)
         if inferred := inference(layers):
             notes.append(f"network {network.name}: {inferred}")
         left = _left_to_the_code(recognition, layers) if to_original else {}
@@ -84,6 +85,20 @@ def plan_bake(
     settings, said = switched(source, [r for r in whole if to_original or not _keeps_multiplier(r)], on=False)
     notes += said
     return build_plan("bake", source, target, ", ".join(families), edits, {"baked": baked}, notes, optimizers, settings)
+
+
+def _about_rows(recognition: Recognition, layers: list[Layer]) -> list[str]:
+    """What to know of layers whose rows have constants of their own."""
+    rows = [layer for layer in layers if layer.row_epsilon is not None]
+    if not rows:
+        return []
+    name, tensors = recognition.network.name, recognition.network.tensors
+    notes = [f"network {name}: {recognition.note}"] if recognition.note else []
+    narrow = {tensors[layer.weight].dtype.torch for layer in rows if tensors[layer.weight].dtype.itemsize < 4}
+    if narrow:
+        kept = " and ".join(sorted(narrow))
+        notes.append(f"network {name}: weights are stored in {kept}, and baked ones are rounded once to it")
+    return notes
 
 
 _SAID = "but its configuration says"
@@ -184,11 +199,14 @@ def _is_plain_form(family: Family) -> bool:
 
 
 def _edits(network: Network, layer: Layer, source: Checkpoint) -> dict[TreePath, list[Edit]]:
-    if layer.scale is None:
+    applied = layer.applied(network.tensors[layer.weight])
+    if applied is None:
         return {}
-    edits = {
-        network_path(network, layer.weight): [_rescaled(network, layer.weight, layer.baked_weight, layer.scale, source)]
-    }
+    tensor, scale = applied
+    weight = _rescaled(network, layer.weight, layer.baked_weight, scale, source)
+    if layer.row_epsilon is not None:
+        weight = replace(weight, tensor=tensor, normalised=True)
+    edits = {network_path(network, layer.weight): [weight]}
     if layer.bias and (layer.bias_scale != 1.0 or layer.baked_bias):
         edits[network_path(network, layer.bias)] = [
             _rescaled(network, layer.bias, layer.baked_bias or layer.bias, layer.bias_scale, source)

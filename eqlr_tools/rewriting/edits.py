@@ -15,7 +15,7 @@ class Edit:
     """What one tensor becomes: a key in the same dict, a scale, or nothing (`key` None).
 
     `network` is None for a tensor that belongs to none. `relaid` says that the elements have another order or shape
-    than in the source.
+    than in the source, `normalised` that every row was multiplied by a constant of its own.
     """
 
     network: str | None
@@ -25,6 +25,7 @@ class Edit:
     scale: Scale | None = None
     reason: str = ""
     relaid: bool = False
+    normalised: bool = False
 
 
 @dataclass(frozen=True)

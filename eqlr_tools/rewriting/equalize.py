@@ -115,6 +115,12 @@ def _choose(recognition: Recognition, selection: Selection, to: str) -> _Chosen:
         table = [
             layer for layer in layout.all_layers(view, layout.answer(view), selection.overrides) if layer.equalized
         ]
+    if layout is not None and any(layer.row_epsilon is not None for layer in table):
+        raise UsageError(
+            f"network {network.name} has the layout of {layout.id}, whose layers divide every row by its own size: "
+            "a bake keeps no row's size, so nothing can put it back",
+            hint="keep the file that was baked; --network NAME leaves this network out",
+        )
     if layout is not None and table:
         wanted = [layer for layer in table if selection.wants(network.name, layer.name)]
         return _Chosen(wanted, [], f"the table of {layout.id}")

@@ -180,8 +180,8 @@ def weights_of(network: NetworkRange) -> Iterator[Weight]:
         layer = measured.layer
         tensor = recognition.network.tensors[layer.weight]
         forms = {"stored": Effective(tensor, 1.0)}
-        if layer.scale is not None:
-            forms["effective"] = Effective(tensor, layer.scale)
+        if applied := layer.applied(tensor):
+            forms["effective"] = Effective(*applied)
         yield Weight(recognition.network.name, average, layout, measured, forms, canonical.get(layer.weight, {}))
 
 

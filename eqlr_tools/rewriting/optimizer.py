@@ -127,6 +127,14 @@ def _convert(
     if assignment is None:
         conversion.notes.append(f"optimizer {optimizer.name} belongs to no network of this file and is carried over")
         return
+    names = (names[0] for names in assignment.names.values())
+    normalised = next((name for name in names if scales.normalises(assignment.network, name)), None)
+    if normalised is not None:
+        raise AmbiguousError(
+            f"{source.path}: the state of optimizer {optimizer.name} has no exact counterpart: every row of "
+            f"{normalised} is divided by its own size, and moments of plain weights are no multiple of its moments",
+            hint=_HINT,
+        )
     order = _new_numbers(source, optimizer, assignment, scales)
     if order is None and not any(scales.of(assignment.network, names[0]) for names in assignment.names.values()):
         return
@@ -143,6 +151,10 @@ class _Scales:
     def of(self, network: Network, name: str) -> Scale | None:
         edit = self._edit(network, name)
         return edit.scale if edit else None
+
+    def normalises(self, network: Network, name: str) -> bool:
+        edit = self._edit(network, name)
+        return edit is not None and edit.normalised
 
     def new_key(self, network: Network, name: str) -> str:
         edit = self._edit(network, name)

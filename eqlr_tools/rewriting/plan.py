@@ -27,18 +27,18 @@ from eqlr_tools.rewriting.optimizer import LearningRate, OptimizerOptions, conve
 from eqlr_tools.rewriting.order import in_module_order
 from eqlr_tools.rewriting.selection import Selection
 
-Action = Literal["copy", "rescale", "rename", "reshape", "add"]
+Action = Literal["copy", "rescale", "rename", "reshape", "normalise", "add"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """How one tensor of the target comes about. `factor` is 1 unless the numbers change."""
+    """How one tensor of the target comes about. `factor` is 1 unless the numbers change, None if rows differ in it."""
 
     action: Action
     network: str | None
     source: str | None
     target: str
-    factor: float
+    factor: float | None
     dtype: str
     shape: tuple[int, ...]
 
@@ -179,6 +179,8 @@ def _step(edit: Edit | None, output: Output, path: TreePath, name: str, source: 
         return Step("copy", network, inner, name, 1.0, dtype, shape)
     if edit.source is None:
         return Step("add", edit.network, None, name, 1.0, dtype, shape)
+    if edit.normalised:
+        return Step("normalise", edit.network, edit.source, name, None, dtype, shape)
     if edit.scale is not None:
         return Step("rescale", edit.network, edit.source, name, edit.scale.factor, dtype, shape)
     if edit.relaid:

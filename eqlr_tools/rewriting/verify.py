@@ -1,7 +1,8 @@
 """Do two checkpoints compute the same? Every effective tensor of both, compared in units in the last place.
 
 The effective weights are computed from the files alone, by another route than the executor's: stored value times the
-constant that recognition gives. Nothing of a plan is used.
+constant that recognition gives; rows that are divided by their own size are read and measured anew. Nothing of a plan
+is used.
 """
 
 from __future__ import annotations
@@ -90,10 +91,11 @@ def effective_tensors(recognition: Recognition) -> dict[str, Effective]:
     """Everything a network applies, under the names that it would have if it were baked."""
     found = {name: Effective(tensor, 1.0) for name, tensor in recognition.network.tensors.items()}
     for layer in recognition.equalized:
-        if layer.scale is None:
+        applied = layer.applied(recognition.network.tensors[layer.weight])
+        if applied is None:
             continue
         found.pop(layer.weight, None)
-        found[layer.baked_weight] = Effective(recognition.network.tensors[layer.weight], layer.scale)
+        found[layer.baked_weight] = Effective(*applied)
         if layer.bias:
             found.pop(layer.bias, None)
             found[layer.baked_bias or layer.bias] = Effective(recognition.network.tensors[layer.bias], layer.bias_scale)

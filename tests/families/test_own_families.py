@@ -148,14 +148,6 @@ FRIENDS: dict[str, tuple[str, Shapes]] = {
             "model.enc.8x8_block0.conv0.weight": (8, 8, 3, 3),
         },
     ),
-    "edm2": (
-        "nvidia-edm2",
-        {
-            "unet.out_gain": (),
-            "unet.enc.8x8_block0.emb_gain": (),
-            "unet.enc.8x8_block0.conv_res0.weight": (8, 8, 3, 3),
-        },
-    ),
     "codeformer": (
         "codeformer",
         {
