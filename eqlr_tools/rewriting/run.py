@@ -155,12 +155,12 @@ def _verify_written(
     written = open_checkpoint(temporary)
     if plan.places:
         pairs = _moved(plan, source, recognise_all(written, plan.reading or Selection()))
-        result = verify_pairs(pairs, progress=progress)
+        result = verify_pairs(pairs, copies=True, progress=progress)
         places = set(plan.places.values())
     else:
         names = tuple(recognition.network.name for recognition in source)
         chosen = Selection(networks=names, overrides=selection.overrides)
-        result = verify(source, recognise_all(written, chosen), progress=progress)
+        result = verify(source, recognise_all(written, chosen), copies=True, progress=progress)
         places = {(r.network.path, r.network.prefix) for r in source}
     rest = compare_all(_copies(plan, written, places), progress)
     result = Verification(result.tolerance_ulp, result.comparisons + tuple(rest), result.pairs, result.notes)

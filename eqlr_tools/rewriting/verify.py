@@ -56,15 +56,16 @@ def verify(
     second: list[Recognition],
     *,
     tolerance_ulp: int = MAX_ULP,
+    copies: bool = False,
     progress: Progress = lambda _: None,
 ) -> Verification:
     """Compare two recognised checkpoints network by network.
 
-    Networks are paired by name; a single one on each side is a pair whatever they are called. Raises
-    NothingMatchedError if no network has a partner.
+    Networks are paired by name; a single one on each side is a pair whatever they are called. With `copies` what both
+    multiply by the same constant must be equal bit for bit. Raises NothingMatchedError if no network has a partner.
     """
     pairs, notes = _pair(first, second)
-    return verify_pairs(pairs, notes, tolerance_ulp=tolerance_ulp, progress=progress)
+    return verify_pairs(pairs, notes, tolerance_ulp=tolerance_ulp, copies=copies, progress=progress)
 
 
 def verify_pairs(
@@ -72,9 +73,10 @@ def verify_pairs(
     notes: Sequence[str] = (),
     *,
     tolerance_ulp: int = MAX_ULP,
+    copies: bool = False,
     progress: Progress = lambda _: None,
 ) -> Verification:
-    """Compare networks whose partners are known.
+    """Compare networks whose partners are known; `copies` is that of `verify`.
 
     Networks of one architecture in different layouts are compared as the canonical parameters that they are.
     """
@@ -82,6 +84,8 @@ def verify_pairs(
     for left, right in pairs:
         sides = _canonical_sides(left, right)
         items += _pairs_of_canonical(*sides, tolerance_ulp) if sides else _pairs_of_networks(left, right, tolerance_ulp)
+    if copies:
+        items = [item.held_to_copies() if isinstance(item, Pair) else item for item in items]
     comparisons = compare_all(items, progress)
     names = tuple((left.network.name, right.network.name) for left, right in pairs)
     return Verification(tolerance_ulp, tuple(comparisons), names, tuple(notes))

@@ -52,6 +52,29 @@ def test_a_changed_byte_is_found(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_copy_has_no_tolerance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last bit of a bias, which no bake may change."""
+    source, target = tmp_path / "model.pt", tmp_path / "plain.safetensors"
+    state = {
+        "layer.parametrizations.weight.original": torch.randn(8, 8),
+        "layer.parametrizations.weight.0.scale": torch.tensor(8**-0.5),
+        "layer.bias": torch.full((8,), 1.7),
+    }
+    torch.save(state, source)
+    write = executor._write
+
+    def write_and_change(plan: Any, file: Any, progress: Any) -> None:
+        write(plan, file, progress)
+        content = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
+        place = content.index(state["layer.bias"].numpy().tobytes())
+        os.pwrite(file.fileno(), bytes([content[place] ^ 1]), place)
+
+    monkeypatch.setattr(executor, "_write", write_and_change)
+    with pytest.raises(VerificationError, match=r"layer\.bias"):
+        executor.run(plan_bake(open_checkpoint(source), target, Selection()), Selection())
+    assert list(tmp_path.iterdir()) == [source]
+
+
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_every_element_is_compared(source: Path, suffix: str, tmp_path: Path) -> None:
     """Exact products, and as many comparisons and elements as the file has."""
