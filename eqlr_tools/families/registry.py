@@ -127,13 +127,14 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
     others = parts_of_others(view, verdict, verdicts, overrides)
     layers = in_order(view, layout.all_layers(view, verdict, overrides), *(part.layers for part in others))
     question = layout.question(view, verdict.prefix) if layout.question else None
+    ours = _equalized_by_us(checkpoint, network, layout)
     if done:  # Also where the user names the family: that says what it was, not that it is so again.
         left = done.get("multipliers_left", {})
         layers = [_multiplied_only(layer, left.get(layer.baked_weight)) for layer in layers]
         layers = [layer for layer in layers if layer.baked_weight not in done["weights"] or layer.baked_weight in left]
         if not any(layer.equalized for layer in layers):
             return _plain(network, view, verdicts, layout, f"baked by eqlr, was {done['family']}")
-    elif family is None:
+    elif family is None and not ours:
         for each, own in (
             (layout, layout.all_layers(view, verdict, overrides)),
             *((p.family, p.layers) for p in others),
@@ -141,7 +142,7 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
             doubt = "" if each.keys_are_proof else _looks_baked(view, own)
             if doubt:
                 return _plain(network, view, verdicts, each, f"layout of {each.id}, but {doubt}", doubt)
-    if question and _settled(question, family or (done or {}).get("family"), overrides):
+    if question and _settled(question, family or (done or {}).get("family") or ours, overrides):
         question = None
     asking = next((part for part in others if part.question and not _settled(part.question, None, overrides)), None)
     if question is None and asking:
@@ -266,6 +267,15 @@ def _baked_by_us(checkpoint: Checkpoint, network: Network) -> dict[str, Any] | N
     records = checkpoint.provenance.get("baked")
     record = records.get(network.name) if isinstance(records, dict) else None
     return record if isinstance(record, dict) and {"family", "weights"} <= set(record) else None
+
+
+def _equalized_by_us(checkpoint: Checkpoint, network: Network, layout: Family) -> str | None:
+    """The family's id, if eqlr wrote the network for it, equalized: that settles what names and sizes leave open."""
+    record = checkpoint.provenance
+    named = record.get("equalized")
+    converted = record.get("operation") == "convert" and record.get("to") == layout.id
+    equalized = record.get("family") == layout.id and isinstance(named, list) and network.name in named
+    return layout.id if converted or equalized else None
 
 
 def _looks_baked(view: NetworkView, layers: list[Layer]) -> str:

@@ -84,7 +84,9 @@ def plan_equalize(
     # torch's own names bring their constants along; the family's code needs its switch on again.
     settings, said = switched(source, back, on=True) if to != DEFAULT_TARGET else ({}, [])
     notes = [*reasons, *notes, *said]
-    return build_plan("equalize", source, target, to, edits, {"baked": baked}, notes, optimizers, settings)
+    equalized = sorted(recognition.network.name for recognition in back)
+    provenance = {"baked": baked, "equalized": equalized}
+    return build_plan("equalize", source, target, to, edits, provenance, notes, optimizers, settings)
 
 
 def _about_plain_weights(selection: Selection, record: dict[str, Any] | None) -> Selection:

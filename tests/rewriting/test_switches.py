@@ -153,3 +153,14 @@ def test_a_family_without_a_switch_has_no_original_form(run_cli: Any, shared_dir
     result = run_cli("bake", source, tmp_path / "x.pt", "--to", "original")
     assert result.code == 2
     assert "no switch" in result.stderr.replace("\n", " ")
+
+
+def test_what_eqlr_equalized_is_not_asked_about(run_cli: Any, tmp_path: Path) -> None:
+    """Before version 3 akanimax wrote no `use_eql` into the file: the user has to say, once."""
+    told = torch.load(_akanimax(tmp_path), weights_only=True)["generator"]["state_dict"]
+    source, baked, back = tmp_path / "old.pt", tmp_path / "baked.pt", tmp_path / "back.pt"
+    torch.save(told, source)
+    assert run_cli("bake", source, tmp_path / "no.pt").code == 2
+    assert run_cli("bake", source, baked, "--family", "akanimax-progan").code == 0
+    assert run_cli("equalize", baked, back, "--to", "akanimax-progan").code == 0
+    assert run_cli("bake", back, tmp_path / "again.pt").code == 0
