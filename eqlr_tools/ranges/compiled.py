@@ -34,17 +34,26 @@ def count_patterns(bits: NDArray[Any], histogram: NDArray[np.int64]) -> None:
 
 @_compiled
 def count_tops(
-    bits: NDArray[np.uint32], histogram: NDArray[np.int64], flags: NDArray[np.bool_], chosen: NDArray[np.uint32]
-) -> int:
-    """Add the top halves to their histogram, write the magnitudes in flagged bins to `chosen`, return their number."""
-    count = 0
+    bits: NDArray[np.uint32],
+    histogram: NDArray[np.int64],
+    flags: NDArray[np.bool_],
+    edges: NDArray[np.uint32],
+    watched: NDArray[np.int64],
+) -> None:
+    """Add the top halves to their histogram, and the magnitudes in flagged bins to the counts between the edges."""
     for index in range(bits.size):
         top = bits[index] >> np.uint32(16)
         histogram[top] += 1
         if flags[top]:
-            chosen[count] = bits[index] & np.uint32(0x7FFFFFFF)
-            count += 1
-    return count
+            magnitude = bits[index] & np.uint32(0x7FFFFFFF)
+            below, above = 0, edges.size
+            while above - below > 1:
+                middle = (below + above) // 2
+                if edges[middle] <= magnitude:
+                    below = middle
+                else:
+                    above = middle
+            watched[below] += 1
 
 
 @_compiled
@@ -110,3 +119,30 @@ def add_powers(values: NDArray[np.float32], lanes: NDArray[np.float64]) -> None:
     for power in range(4):
         for lane in range(width):
             lanes[power, lane] += sums[power, lane]
+
+
+@_compiled
+def count_f32(
+    bits: NDArray[np.uint32],
+    histogram: NDArray[np.int64],
+    flags: NDArray[np.bool_],
+    edges: NDArray[np.uint32],
+    watched: NDArray[np.int64],
+    maxima: NDArray[np.uint32],
+    first: int,
+    inner: int,
+    lanes: NDArray[np.float64],
+) -> tuple[int, int, int]:
+    """Count a block of float32 patterns that begins at flat index `first`, in one call.
+
+    Returns the patterns of the lowest and the highest value, and the least magnitude less one. If one of the first two
+    is not finite nothing was counted.
+    """
+    largest, largest_signed, least, nearest = extremes(bits)
+    lowest = largest if largest >> 31 else least
+    highest = largest_signed if largest_signed >= 0 else least
+    if lowest & 0x7FFFFFFF < 0x7F800000 and highest & 0x7FFFFFFF < 0x7F800000:
+        count_tops(bits, histogram, flags, edges, watched)
+        raise_maxima(maxima, bits, np.uint32(0x7FFFFFFF), first, inner)
+        add_powers(bits.view(np.float32), lanes)
+    return lowest, highest, nearest

@@ -10,6 +10,7 @@ Each step is numpy's, or a loop of `compiled` that gives the same numbers.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from functools import cache
@@ -293,19 +294,22 @@ class WideCounter:
 
     def _add_compiled(self, loops: ModuleType, bits: NDArray[Any], first: int) -> bool:
         """Add a block by compiled loops. If some of its values are not finite nothing is done, and False returned."""
-        largest, largest_signed, least, nearest = loops.extremes(bits)
-        lowest = largest if largest >> 31 else least
-        highest = largest_signed if largest_signed >= 0 else least
-        values = np.array([lowest, highest], dtype=np.uint32).view(np.float32)
-        if not np.isfinite(values).all():
+        lowest, highest, nearest = loops.count_f32(
+            bits,
+            self._histogram.table,
+            self._cuts.flags,
+            self._cuts.edges,
+            self._watched,
+            self._maxima,
+            first,
+            self._channels.inner,
+            self._sums.lanes,
+        )
+        values = np.array([lowest, highest], dtype=np.uint32).view(np.float32).tolist()
+        if not all(map(math.isfinite, values)):
             return False
         self._minimum, self._maximum = min(self._minimum, values[0]), max(self._maximum, values[1])
         self._smallest = min(self._smallest, nearest + 1)
-        chosen = loops.count_tops(bits, self._histogram.table, self._cuts.flags, self._patterns)
-        if chosen:
-            self._watched += self._cuts.count(self._patterns[:chosen])
-        loops.raise_maxima(self._maxima, bits, np.uint32(F32.magnitude_mask), first, self._channels.inner)
-        loops.add_powers(bits.view(np.float32), self._sums.lanes)
         return True
 
     def _watch(self, bits: NDArray[Any], places: NDArray[np.intp], block: NDArray[np.int64]) -> None:
