@@ -65,9 +65,11 @@ def records_of(
 
     `cut` lets several workers share a large checkpoint.
     """
+    from eqlr_tools.families.catalogue import known_families
     from eqlr_tools.fleet.running import executor_for, run_tasks
     from eqlr_tools.fleet.tasks import Task
 
+    known_families()  # A broken entry point is told once, not of every file.
     workers, executor = executor_for(jobs if cut else min(jobs, max(len(paths), 1)), dask)
     return run_tasks((Task(str(path), work, cut) for path in paths), workers, executor)
 

@@ -300,3 +300,5 @@ def test_an_installed_package_offers_its_family(toygan: Path, tmp_path: Path) ->
     assert refused.returncode == 2
     assert "the entry point 'toygan'" in refused.stderr
     assert "Traceback" not in refused.stderr
+    once = eqlr("scan", source, target)
+    assert (once.returncode, once.stdout, once.stderr.count("the entry point")) == (2, "", 1)
