@@ -17,6 +17,7 @@ from tests.families.builders import BUILDERS, Built
 
 COVERED_ELSEWHERE = {
     "nvidia-layers",  # test_stated_layers.py
+    "nvidia-edm2",  # test_edm2.py: a constant for each row
     "torch-parametrize",
     "basicsr-stylegan2",
     "gfpgan-v1",
