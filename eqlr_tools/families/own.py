@@ -56,7 +56,7 @@ def _problem(family: Family) -> str:
         return "its id has a space, and options could not name it"
     if not isinstance(family.signatures, tuple) or not all(isinstance(s, Signature) for s in family.signatures):
         return "signatures must be a tuple of Signature objects: (Signature(...),)"
-    patterns = [p for s in family.signatures for p in (s.anchor, *s.also, *s.never)]
+    patterns = [p for s in family.signatures for p in (s.anchor, *s.also, *s.never, *s.without)]
     bad = next(filter(None, map(_pattern_problem, patterns)), "")
     if bad:
         return bad

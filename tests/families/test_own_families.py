@@ -82,6 +82,7 @@ def test_the_guides_family_bakes_its_network(toygan: Path, tmp_path: Path, run_c
         (f"{BASE}MINE = Family(id='x')\n", "line 5: TypeError: Family.__init__() missing"),
         (f"{BASE}MINE = replace(PROGAN, id='x', signatures='y')\n", "signatures must be a tuple of Signature objects"),
         (f"{BASE}MINE = replace(PROGAN, id='x', signatures=(Signature('a('),))\n", "the pattern 'a(' is none"),
+        (f"{BASE}MINE = replace(PROGAN, id='x', signatures=(Signature('a', without=('b(',)),))\n", "'b(' is none"),
         (f"{BASE}MINE = replace(PROGAN, id='x', rules=('y',))\n", "rules must be a tuple of Rule objects"),
         (f"{BASE}MINE = replace(PROGAN, id='x', rules=(conv('y', gain='big'),))\n", "gain must be a positive number"),
         (f"{BASE}MINE = replace(PROGAN, id='x', rules=(conv('y', bias='{{z}}'),))\n", "can hold {layer} and nothing"),
