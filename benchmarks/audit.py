@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--dtypes", nargs="*", default=["F32", "BF16", "F16"])
     parser.add_argument("--no-torch", action="store_true")
     options = parser.parse_args()
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # Start-up is that of an installed program, compiled before.
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, numpy {np.__version__}, {options.rounds} rounds\n")
     with tempfile.TemporaryDirectory(dir=scratch(options.megabytes)) as directory:
         for dtype in options.dtypes:
