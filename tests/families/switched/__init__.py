@@ -87,24 +87,6 @@ def instance(x: Tensor) -> Tensor:
     return x * torch.rsqrt((x * x).mean((2, 3), keepdim=True) + 1e-8)
 
 
-def column(x: Tensor) -> Tensor:
-    return x.reshape(1, -1, 1, 1)
-
-
-def twice(x: Tensor) -> Tensor:
-    return functional.interpolate(x, scale_factor=2, mode="nearest")
-
-
-def half(x: Tensor) -> Tensor:
-    return functional.avg_pool2d(x, 2)
-
-
-def spread(kernel: Tensor) -> Tensor:
-    """The sum of four shifted copies: 3x3 becomes 4x4."""
-    padded = functional.pad(kernel, (1, 1, 1, 1))
-    return padded[..., 1:, 1:] + padded[..., :-1, 1:] + padded[..., 1:, :-1] + padded[..., :-1, :-1]
-
-
 def with_deviation(x: Tensor) -> Tensor:
     """Minibatch standard deviation over the whole batch."""
     figure = torch.sqrt(((x - x.mean(0, keepdim=True)) ** 2).mean(0) + 1e-8).mean()

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.families.switched import SQRT2, Scaled, column, leaky, louder, modulated, parameter, parts, unit
+from tests.families.switched import SQRT2, Scaled, leaky, louder, modulated, parameter, parts, unit
+from tests.progan.projects import column
 
 Z, WIDE, SLIM = 10, 12, 8
 

@@ -9,21 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.families.switched import (
-    SQRT2,
-    column,
-    half,
-    instance,
-    leaky,
-    louder,
-    modulated,
-    parameter,
-    parts,
-    spread,
-    twice,
-    unit,
-    with_deviation,
-)
+from tests.families.switched import SQRT2, instance, leaky, louder, modulated, parameter, parts, unit, with_deviation
+from tests.progan.projects import column, half, spread, twice
 
 Z, WIDE, SLIM, CLASSES = 10, 12, 8, 3
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.families.switched import SQRT2, Scaled, half, leaky, parameter, parts, spread, twice, unit, with_deviation
+from tests.families.switched import SQRT2, Scaled, leaky, parameter, parts, unit, with_deviation
+from tests.progan.projects import half, spread, twice
 
 Z, WIDE, SLIM, CLASSES = 10, 12, 8, 3
 

@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tests.families.switched import Scaled, column, half, instance, leaky, parameter, parts, twice, unit, with_deviation
+from tests.families.switched import Scaled, instance, leaky, parameter, parts, unit, with_deviation
+from tests.progan.projects import column, half, twice
 
 Z, WIDE, SLIM, CLASSES = 10, 12, 8, 3
 LR = 0.01

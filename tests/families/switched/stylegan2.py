@@ -9,18 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from tests.families.switched import (
-    Scaled,
-    column,
-    half,
-    louder,
-    modulated,
-    parameter,
-    parts,
-    twice,
-    unit,
-    with_deviation,
-)
+from tests.families.switched import Scaled, louder, modulated, parameter, parts, unit, with_deviation
+from tests.progan.projects import column, half, twice
 
 Z, WIDE, SLIM, CLASSES = 10, 12, 8, 3
 LR = 0.01
