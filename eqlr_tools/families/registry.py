@@ -125,7 +125,8 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
     if not layout.equalized:
         return _plain(network, view, verdicts, layout, layout.advice)
     others = parts_of_others(view, verdict, verdicts, overrides)
-    layers = in_order(view, layout.all_layers(view, verdict, overrides), *(part.layers for part in others))
+    own = layout.all_layers(view, verdict, overrides)
+    layers = in_order(view, own, *(part.layers for part in others))
     question = layout.question(view, verdict.prefix) if layout.question else None
     ours = _equalized_by_us(checkpoint, network, layout)
     if done:  # Also where the user names the family: that says what it was, not that it is so again.
@@ -135,11 +136,8 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
         if not any(layer.equalized for layer in layers):
             return _plain(network, view, verdicts, layout, f"baked by eqlr, was {done['family']}")
     elif family is None and not ours:
-        for each, own in (
-            (layout, layout.all_layers(view, verdict, overrides)),
-            *((p.family, p.layers) for p in others),
-        ):
-            doubt = "" if each.keys_are_proof else _looks_baked(view, own)
+        for each, found in ((layout, own), *((part.family, part.layers) for part in others)):
+            doubt = "" if each.keys_are_proof else _looks_baked(view, found)
             if doubt:
                 return _plain(network, view, verdicts, each, f"layout of {each.id}, but {doubt}", doubt)
     if question and _settled(question, family or (done or {}).get("family") or ours, overrides):
