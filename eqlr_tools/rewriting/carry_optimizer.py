@@ -175,16 +175,17 @@ class _Writer:
     def tree(self, network: str) -> dict[str, Any]:
         """The state as the target's optimizer would have saved it."""
         parameters = parameters_of_target(self.to.naming, list(self.to.made_of))
-        members = [self._member(slots) for slots in parameters]
+        made_of = [self._items(slots) for slots in parameters]
+        members = [self._member(slots[0].stored, items) for slots, items in zip(parameters, made_of, strict=True)]
         source = self.to.network.naming.training
         groups = grouped(self.optimizer, self.algorithm, source, self.training, members)
         numbers = {member.stored: place for place, member in enumerate(m for group in groups for m in group.members)}
         state = {}
-        for slots, member in zip(parameters, members, strict=True):
-            values = self._state(slots) if member.keys else {}
+        for items, member in zip(made_of, members, strict=True):
+            values = self._state(items) if member.keys else {}
             if values:
                 state[numbers[member.stored]] = values
-        self._note_losses(parameters, members)
+        self._note_losses(made_of, members)
         self.states.rates += [
             LearningRate(self.optimizer.name, network, m.stored, self.algorithm.name, m.factor, m.rate, m.needed, rate)
             for group in groups
@@ -203,14 +204,12 @@ class _Writer:
         whole = len(items) == len(slots) and all(item.part.stored in self.keys for item in items)
         return items if whole and all(bool(i.part.slot.spread) == bool(i.slot.spread) for i in items) else []
 
-    def _member(self, slots: Sequence[Slot]) -> Member:
-        items = self._items(slots)
+    def _member(self, stored: str, items: list[Carried]) -> Member:
         keys = tuple(dict.fromkeys(self.keys[item.part.stored] for item in items))
         scale = items[0].scale if items else None
-        return Member(slots[0].stored, keys, scale.factor if scale else 1.0)
+        return Member(stored, keys, scale.factor if scale else 1.0)
 
-    def _state(self, slots: Sequence[Slot]) -> dict[str, Any]:
-        items = self._items(slots)
+    def _state(self, items: list[Carried]) -> dict[str, Any]:
         held = [self.optimizer.state.get(self.keys[item.part.stored], {}) for item in items]
         names = dict.fromkeys(name for values in held for name in values)
         if any(values.keys() != names.keys() for values in held):
@@ -235,10 +234,10 @@ class _Writer:
         scale = scale if scale and scale.factor != 1.0 else None
         return Output(relaid_like(item.part, item.slot, value), scale)
 
-    def _note_losses(self, parameters: list[list[Slot]], members: list[Member]) -> None:
+    def _note_losses(self, made_of: list[list[Carried]], members: list[Member]) -> None:
         name = self.optimizer.name
         anew = [member.stored for member in members if not member.keys]
-        used = {item.part.stored for slots in parameters for item in self._items(slots)}
+        used = {item.part.stored for items in made_of for item in items}
         lost = [stored for stored, key in self.keys.items() if stored not in used and self.optimizer.state.get(key)]
         if lost:
             self.states.notes.append(f"optimizer {name}: the state of {_several(lost)} has no counterpart there")
