@@ -13,6 +13,7 @@ import typer
 from eqlr_tools import __version__
 from eqlr_tools.cli.commands import LazyGroup
 from eqlr_tools.cli.failures import INTERRUPTED, open_closed_streams, report_failure
+from eqlr_tools.cli.interrupts import remember_interrupts
 from eqlr_tools.cli.values import read_plainly
 
 app = typer.Typer(
@@ -71,6 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit code."""
     arguments = sys.argv[1:] if arguments is None else arguments
     open_closed_streams()
+    remember_interrupts()
     try:
         result = _command()(args=arguments, standalone_mode=False)
     except BaseException as error:

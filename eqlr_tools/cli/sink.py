@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from eqlr_tools.cli.interrupts import raise_if_interrupted
 from eqlr_tools.errors import OutputError
 from eqlr_tools.reports.formats import Format
 from eqlr_tools.reports.rendering import ascii_text, check_text, render
@@ -20,6 +21,7 @@ _PROGRESS_FROM_BYTES = 1 << 25
 
 def emit(report: Report, form: Format, output: Path | None = None, *, force: bool = False) -> None:
     """Show a report on stdout, or write it to `output`, which must not exist unless `force`."""
+    raise_if_interrupted()
     if output is None:
         terminal = sys.stdout.isatty()
         color = terminal and "NO_COLOR" not in os.environ
@@ -78,7 +80,7 @@ def note(text: str, *, quiet: bool = False) -> None:
 def progress(label: str, total_bytes: int, *, quiet: bool = False) -> Iterator[Callable[[int], None]]:
     """Yield a function that takes bytes done. A bar is drawn on a terminal for long work, nowhere else."""
     if quiet or not sys.stderr.isatty() or total_bytes < _PROGRESS_FROM_BYTES:
-        yield lambda _: None
+        yield lambda _: raise_if_interrupted()
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -92,7 +94,12 @@ def progress(label: str, total_bytes: int, *, quiet: bool = False) -> Iterator[C
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
         task = bars.add_task(label, total=total_bytes)
-        yield lambda count: bars.update(task, advance=count)
+
+        def advance(count: int) -> None:
+            raise_if_interrupted()
+            bars.update(task, advance=count)
+
+        yield advance
 
 
 @contextlib.contextmanager

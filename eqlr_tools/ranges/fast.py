@@ -13,8 +13,11 @@ def load(nbytes: int) -> ModuleType | None:
     """The compiled loops, if numba is installed and there is enough to do."""
     if nbytes < WORTHWHILE_FROM_BYTES:
         return None
-    try:
-        from eqlr_tools.ranges import compiled
-    except ImportError:
-        return None
-    return compiled
+    from eqlr_tools.ranges.workers import interrupts_held
+
+    with interrupts_held():  # Code that numba runs while it loads swallows a KeyboardInterrupt.
+        try:
+            from eqlr_tools.ranges import compiled
+        except ImportError:
+            return None
+        return compiled

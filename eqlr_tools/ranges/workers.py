@@ -39,7 +39,7 @@ def spread_over(work: Callable[[Task], Answer], tasks: Sequence[Task], jobs: int
     working: list[Any] = []
     remaining = iter(range(len(tasks)))
     try:
-        with _interrupts_held():
+        with interrupts_held():
             for _ in range(min(jobs, len(tasks))):
                 here, there = context.Pipe()
                 process = context.Process(target=_serve, args=(there, work, tasks, os.getpid()), daemon=True)
@@ -65,7 +65,7 @@ def spread_over(work: Callable[[Task], Answer], tasks: Sequence[Task], jobs: int
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[None]:
+def interrupts_held() -> Iterator[None]:
     """Ctrl-C waits: raised inside the hooks that run around a fork it would be lost, or leave a worker behind.
 
     Workers inherit the mask, so that it never reaches them.

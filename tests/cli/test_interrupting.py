@@ -69,16 +69,48 @@ sys.exit(main(sys.argv[1:]))
 def test_ctrl_c_while_workers_start_is_not_lost(tmp_path: Path) -> None:
     path = tmp_path / "large.safetensors"
     _large_file(path, 100)
-    done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED_WHILE_STARTING, "audit", path, "--jobs", "2", "-o", tmp_path / "out.txt"],
+    done = _run(INTERRUPTED_WHILE_STARTING, path, tmp_path)
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["eqlr: interrupted; nothing was left behind"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
+
+
+SWALLOWED = """
+import os, signal, sys
+from eqlr_tools.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.unraisablehook = lambda _: None
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+
+def opened(event, arguments):
+    if event == "open" and str(arguments[0]).endswith("large.safetensors"):
+        Finalized()
+
+sys.addaudithook(opened)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_in_a_finalizer_is_not_lost(tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    _large_file(path, 1)
+    done = _run(SWALLOWED, path, tmp_path)
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["eqlr: interrupted; nothing was left behind"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
+
+
+def _run(program: str, path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, "audit", path, "--jobs", "2", "-o", folder / "out.txt"],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert done.returncode == 130
-    assert done.stderr.splitlines() == ["eqlr: interrupted; nothing was left behind"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
 
 
 @pytest.mark.parametrize("stream", [1, 2])
