@@ -24,6 +24,7 @@ from eqlr_tools.checkpoints import zip_layout
 from eqlr_tools.checkpoints.dtypes import BY_NAME
 from eqlr_tools.checkpoints.outputs import Output, constant_tensor
 from eqlr_tools.checkpoints.sources import FileSource
+from eqlr_tools.checkpoints.streaming import Written
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
 from eqlr_tools.checkpoints.torch_writer import write_torch_zip
 
@@ -69,11 +70,12 @@ def sparse_torch_zip(path: Path, gib: int) -> None:
         tree[name.replace("original", "0.scale")] = Output(constant_tensor(np.float32(COLUMNS**-0.5), "F32"))
     write = zip_layout.write_placed
 
-    def write_scales(descriptor: int, placed: list[zip_layout.Placed], *rest: object, **more: bool) -> list[int]:
+    def write_scales(descriptor: int, placed: list[zip_layout.Placed], *rest: object, **more: bool) -> Written:
         write(descriptor, [item for item in placed if not item.output.shape], *rest, **more)  # type: ignore[arg-type]
-        return [0] * len(placed)
+        return Written([], [0] * len(placed))
 
-    with mock.patch.object(zip_layout, "write_placed", write_scales), open(path, "w+b", buffering=0) as file:
+    sparse = mock.patch.multiple(zip_layout, write_placed=write_scales, reserve=os.truncate)
+    with sparse, open(path, "w+b", buffering=0) as file:
         write_torch_zip(file, tree, {}, lambda _: None)
     hole.unlink()
 

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from eqlr_tools.checkpoints.dtypes import BY_NAME, DType
+from eqlr_tools.checkpoints.fingerprints import BLOCK_BYTES
 from eqlr_tools.checkpoints.sources import MemorySource
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
 from eqlr_tools.checkpoints.trees import Path, dotted
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-WRITE_BLOCK_BYTES = 1 << 18
-"""A block stays in the L2 cache of its core from the read to the write. Half of it made a rewrite some 10 % longer,
-twice and four times as much no shorter."""
 
 
 class Transform(Protocol):
@@ -47,7 +44,7 @@ class Output:
         return self.tensor.nbytes
 
     def blocks(self, span: tuple[int, int] | None = None) -> Iterator[NDArray]:
-        for block in self.tensor.blocks(WRITE_BLOCK_BYTES, span):
+        for block in self.tensor.blocks(BLOCK_BYTES, span):
             yield self.transform(block, self.dtype) if self.transform else block
 
     def is_alias_of(self, other: Output) -> bool:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from typing import BinaryIO
 
 from eqlr_tools.checkpoints.outputs import Output
-from eqlr_tools.checkpoints.streaming import Placed, Progress, write_all, write_placed
+from eqlr_tools.checkpoints.streaming import Piece, Placed, Progress, reserve, write_all, write_placed
 
 
-def write_safetensors(file: BinaryIO, outputs: dict[str, Output], metadata: dict[str, str], progress: Progress) -> None:
+def write_safetensors(
+    file: BinaryIO, outputs: dict[str, Output], metadata: dict[str, str], progress: Progress
+) -> list[Piece]:
     """Write the outputs in the order given, each contiguous, row-major and little-endian.
 
     The same outputs and metadata give the same bytes. The header is padded to a multiple of eight, so that the data
@@ -29,8 +30,7 @@ def write_safetensors(file: BinaryIO, outputs: dict[str, Output], metadata: dict
     text += b" " * (-len(text) % 8)
     head = len(text).to_bytes(8, "little") + text
     descriptor = file.fileno()
-    os.truncate(descriptor, len(head) + offset)
+    reserve(descriptor, len(head) + offset)
     write_all(descriptor, head, 0)
-    write_placed(
-        descriptor, [Placed(output, len(head) + begins[name]) for name, output in ordered], progress, checksums=False
-    )
+    placed = [Placed(output, len(head) + begins[name]) for name, output in ordered]
+    return write_placed(descriptor, placed, progress, checksums=False).pieces

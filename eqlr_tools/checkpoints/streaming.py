@@ -1,24 +1,29 @@
 """Writing tensors at known places of a file, in bounded memory and on two threads.
 
 A block is read, changed in place and written while it is in the cache of one core. Reading, numpy's arithmetic,
-checksums and writing all release the interpreter lock. Write-back is started after every piece, so that the disk works
-while the next are computed and while the file is verified, and the final fsync has little left to wait for. What a
-rewrite costs beside copying the file, with start-up and verification, is printed by `benchmarks/rewrite.py`.
+checksums and writing all release the interpreter lock. The file's blocks are reserved before the first write, which
+makes every later one cheaper, and write-back is started after every piece, so that the disk works while the next are
+computed and while the file is verified, and the final fsync has little left to wait for. What a rewrite costs beside
+copying the file, with start-up and verification, is printed by `benchmarks/rewrite.py`.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 
+from eqlr_tools.checkpoints.fingerprints import BLOCK_BYTES, fingerprint
 from eqlr_tools.checkpoints.outputs import Output
+from eqlr_tools.checkpoints.sources import FileSource
 from eqlr_tools.errors import OutputError
 
 Progress = Callable[[int], None]
@@ -38,27 +43,75 @@ class Placed:
     position: int
 
 
-def write_placed(descriptor: int, placed: Sequence[Placed], progress: Progress, *, checksums: bool) -> list[int]:
-    """Write all outputs to their places. Returns the CRC-32 of each, or zeros if no checksums are wanted."""
+@dataclass(frozen=True)
+class Piece:
+    """A run of bytes that was written, and its fingerprint."""
+
+    position: int
+    nbytes: int
+    fingerprint: int
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written: the pieces, and the CRC-32 of each output if checksums were wanted."""
+
+    pieces: list[Piece]
+    checksums: list[int]
+
+
+def write_placed(descriptor: int, placed: Sequence[Placed], progress: Progress, *, checksums: bool) -> Written:
+    """Write all outputs to their places."""
     pieces = [(number, *piece) for number, item in enumerate(placed) for piece in _pieces(item.output)]
 
-    def write(piece: tuple[int, int, int]) -> tuple[int, int, int]:
+    def write(piece: tuple[int, int, int]) -> tuple[int, int, Piece]:
         number, first, last = piece
         item = placed[number]
         start = position = item.position + first * item.output.dtype.itemsize
-        checksum = 0
+        checksum = found = 0
         for block in item.output.blocks((first, last)):
             data = memoryview(block.view(np.uint8))  # type: ignore[arg-type]
             checksum = zlib.crc32(data, checksum) if checksums else 0
+            found = fingerprint(data, found)
             position += write_all(descriptor, data, position)
         _start_write_back(descriptor, start, position - start)
-        return number, checksum, position - start
+        return number, checksum, Piece(start, position - start, found)
 
-    crcs = [0] * len(placed)
-    for number, checksum, size in in_threads(write, pieces, sum(item.output.nbytes for item in placed)):
-        crcs[number] = combined_crc(crcs[number], checksum, size) if checksums else 0
-        progress(size)
-    return crcs
+    written = Written([], [0] * len(placed))
+    for number, checksum, done in in_threads(write, pieces, sum(item.output.nbytes for item in placed)):
+        if checksums:
+            written.checksums[number] = combined_crc(written.checksums[number], checksum, done.nbytes)
+        written.pieces.append(done)
+        progress(done.nbytes)
+    return written
+
+
+def reads_back(path: Path, pieces: Sequence[Piece]) -> bool:
+    """True if the file holds in all these places what was written there."""
+    source = FileSource(path)
+
+    def intact(piece: Piece) -> bool:
+        buffer = memoryview(bytearray(min(BLOCK_BYTES, piece.nbytes)))
+        found = 0
+        for first in range(0, piece.nbytes, BLOCK_BYTES):
+            block = buffer[: min(BLOCK_BYTES, piece.nbytes - first)]
+            source.readinto(piece.position + first, block)
+            found = fingerprint(block, found)
+        return found == piece.fingerprint
+
+    return all(list(in_threads(intact, pieces, sum(piece.nbytes for piece in pieces))))
+
+
+def reserve(descriptor: int, nbytes: int) -> None:
+    """Give a new file its size and, where the system can without writing, its blocks: a full disk is found here."""
+    call = _c_function("fallocate", "c_int", "c_int", "c_int64", "c_int64")
+    if call is not None and nbytes and call(descriptor, 0, 0, nbytes) != 0:
+        import ctypes
+
+        number = ctypes.get_errno()
+        if number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise OSError(number, os.strerror(number))
+    os.truncate(descriptor, nbytes)
 
 
 def write_all(descriptor: int, data: bytes | memoryview, position: int) -> int:
@@ -94,20 +147,20 @@ def _pieces(output: Output) -> Iterator[tuple[int, int]]:
 
 
 @cache
-def _sync_file_range() -> Callable[[int, int, int, int], Any] | None:
-    """Linux's call that starts write-back without waiting; elsewhere the final fsync does all the work."""
+def _c_function(name: str, *types: str) -> Callable[..., Any] | None:
+    """A call of Linux that Python does not have; None elsewhere, where its effect is done without."""
     try:
         import ctypes
 
-        call = ctypes.CDLL(None).sync_file_range
+        call = getattr(ctypes.CDLL(None, use_errno=True), name)
     except (OSError, AttributeError, ImportError, TypeError):
         return None
-    call.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
-    return call
+    call.argtypes = tuple(getattr(ctypes, kind) for kind in types)
+    return call  # type: ignore[no-any-return]
 
 
 def _start_write_back(descriptor: int, start: int, size: int) -> None:
-    call = _sync_file_range()
+    call = _c_function("sync_file_range", "c_int", "c_int64", "c_int64", "c_uint")
     if call is not None and size >= PIECE_BYTES // 4:
         call(descriptor, start, size, 2)  # SYNC_FILE_RANGE_WRITE. Only a hint: errors come back from fsync.
 

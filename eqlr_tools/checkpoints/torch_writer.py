@@ -16,14 +16,14 @@ from eqlr_tools.checkpoints.dtypes import DType
 from eqlr_tools.checkpoints.outputs import Output, leaves
 from eqlr_tools.checkpoints.pickled_values import Global, LazyBytes, Record, StateDict
 from eqlr_tools.checkpoints.provenance import PROVENANCE_MEMBER, is_torch_value, plain_record
-from eqlr_tools.checkpoints.streaming import Progress
+from eqlr_tools.checkpoints.streaming import Piece, Progress
 from eqlr_tools.checkpoints.tensors import Tensor, contiguous_strides
 from eqlr_tools.checkpoints.zip_layout import ArchiveLayout
 
 ROOT = "archive"
 
 
-def write_torch_zip(file: BinaryIO, tree: Any, provenance: dict[str, Any], progress: Progress) -> None:
+def write_torch_zip(file: BinaryIO, tree: Any, provenance: dict[str, Any], progress: Progress) -> list[Piece]:
     """Write a tree of plain data and `Output`s. Outputs that share a storage share it in the file."""
     storages = _Storages()
     for _, output in leaves(tree):
@@ -36,7 +36,7 @@ def write_torch_zip(file: BinaryIO, tree: Any, provenance: dict[str, Any], progr
         archive.add(f"{ROOT}/data/{key}", stored)
     archive.add(f"{ROOT}/version", b"3\n")
     archive.add(f"{ROOT}/{PROVENANCE_MEMBER}", json.dumps(provenance, sort_keys=True).encode())
-    archive.write(file.fileno(), progress)
+    return archive.write(file.fileno(), progress)
 
 
 @dataclass

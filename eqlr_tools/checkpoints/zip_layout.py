@@ -7,13 +7,12 @@ field, with 0xffffffff in their place. Python's `zipfile` writes members one aft
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from dataclasses import dataclass, field
 
 from eqlr_tools.checkpoints.outputs import Output
-from eqlr_tools.checkpoints.streaming import Placed, Progress, write_all, write_placed
+from eqlr_tools.checkpoints.streaming import Piece, Placed, Progress, reserve, write_all, write_placed
 
 ALIGNMENT = 64
 _ELSEWHERE = 0xFFFFFFFF  # What stands for a number that the ZIP64 field holds.
@@ -77,10 +76,11 @@ class ArchiveLayout:
         self.members.append(_Member(encoded, content, self._end, data_at))
         self._end = data_at + size
 
-    def write(self, descriptor: int, progress: Progress) -> None:
-        os.truncate(descriptor, self._end)
+    def write(self, descriptor: int, progress: Progress) -> list[Piece]:
+        reserve(descriptor, self._end)
         outputs = [Placed(m.content, m.data_at) for m in self.members if isinstance(m.content, Output)]
-        crcs = iter(write_placed(descriptor, outputs, progress, checksums=True))
+        written = write_placed(descriptor, outputs, progress, checksums=True)
+        crcs = iter(written.checksums)
         directory = bytearray()
         for member in self.members:
             content = member.content
@@ -90,6 +90,7 @@ class ArchiveLayout:
                 write_all(descriptor, content, member.data_at)
             directory += member.directory_entry(crc)
         write_all(descriptor, bytes(directory) + self._trailer(len(directory)), self._end)
+        return written.pieces
 
     def _trailer(self, directory_bytes: int) -> bytes:
         """The end of the directory, preceded by its ZIP64 form where a number does not fit."""

@@ -21,7 +21,7 @@ from eqlr_tools.checkpoints.provenance import METADATA_KEY, encode_skeleton
 from eqlr_tools.checkpoints.safetensors_file import MAX_HEADER_BYTES
 from eqlr_tools.checkpoints.safetensors_writer import write_safetensors
 from eqlr_tools.checkpoints.sharding import index_of, index_text, places_taken
-from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.checkpoints.streaming import Piece, reads_back
 from eqlr_tools.checkpoints.torch_writer import write_torch_zip
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
@@ -33,6 +33,7 @@ from eqlr_tools.rewriting.plan import Plan, is_flat
 from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all
 from eqlr_tools.rewriting.verify import Verification, verify, verify_pairs
+from eqlr_tools.rewriting.witness import Witness, tensor_at
 
 Progress = Callable[[int], None]
 
@@ -60,17 +61,19 @@ def run(plan: Plan, selection: Selection, *, force: bool = False, progress: Prog
     _check_space(plan)
     source = recognise_all(plan.source, selection)
     found: list[Verification] = []
+    pieces: dict[str, list[Piece]] = {}
 
     def check(temporary: Path) -> None:
-        found.append(_verify_written(plan, source, selection, temporary, progress))
+        intact = all(reads_back(temporary.with_name(name or temporary.name), pieces[name]) for name in pieces)
+        found.append(_verify_written(plan, source, selection, temporary, intact, progress))
 
     if plan.shards:
         replaced = places_taken(plan.target, plan.shards) if force else []
         with new_set(index_of(plan.target), check, replaced) as folder:
-            _write_shards(plan, folder, progress)
+            pieces |= _write_shards(plan, folder, progress)
     else:
         with new_file(plan.target, check, force) as file:
-            _write(plan, file, progress)
+            pieces[""] = _write(plan, file, progress)
     return Result(plan, found[0])
 
 
@@ -90,26 +93,27 @@ def written_files(plan: Plan) -> list[Path]:
     return places_taken(plan.target, plan.shards) if plan.shards else [plan.target]
 
 
-def _write(plan: Plan, file: BinaryIO, progress: Progress) -> None:
+def _write(plan: Plan, file: BinaryIO, progress: Progress) -> list[Piece]:
     provenance = _provenance(plan)
     if is_flat(plan.target):
         outputs = flatten(plan.tree, plan.sole_network)
         metadata = _metadata(plan, provenance | _flat_extras(plan, outputs))
-        write_safetensors(file, as_pairs(outputs), metadata, progress)
-    else:
-        write_torch_zip(file, plan.tree, provenance, progress)
+        return write_safetensors(file, as_pairs(outputs), metadata, progress)
+    return write_torch_zip(file, plan.tree, provenance, progress)
 
 
-def _write_shards(plan: Plan, folder: Path, progress: Progress) -> None:
+def _write_shards(plan: Plan, folder: Path, progress: Progress) -> dict[str, list[Piece]]:
     """Every shard says where it comes from; what is true of the whole stands in the index."""
+    pieces = {}
     outputs = flatten(plan.tree, plan.sole_network)
     provenance = _provenance(plan)
     for shard in plan.shards:
         with open(folder / shard.file_name, "x+b", buffering=0) as file:
             inside = as_pairs({name: outputs[name] for name in shard.tensors})
-            write_safetensors(file, inside, _metadata(plan, provenance), progress)
+            pieces[shard.file_name] = write_safetensors(file, inside, _metadata(plan, provenance), progress)
     metadata = _metadata(plan, provenance | _flat_extras(plan, outputs))
     (folder / index_of(plan.target).name).write_text(index_text(plan.shards, outputs, metadata), encoding="utf-8")
+    return pieces
 
 
 def _metadata(plan: Plan, provenance: dict[str, Any]) -> dict[str, str]:
@@ -149,20 +153,30 @@ def _flat_extras(plan: Plan, outputs: dict[str, Output]) -> dict[str, Any]:
 
 
 def _verify_written(
-    plan: Plan, source: list[Recognition], selection: Selection, temporary: Path, progress: Progress
+    plan: Plan, source: list[Recognition], selection: Selection, temporary: Path, intact: bool, progress: Progress
 ) -> Verification:
-    """Re-read the file and compare it with the source: effective weights by ulp, everything else bit for bit."""
+    """Compare the file with the source: effective weights by ulp, everything else bit for bit.
+
+    `intact` says that all tensors were read back as they were written.
+    """
     written = open_checkpoint(temporary)
+    witness = Witness(plan.tree, written, intact=intact)
+
+    def strictly(pair: Pair) -> Pair:
+        return witness.vouched(pair.held_to_copies())
+
     if plan.places:
         pairs = _moved(plan, source, recognise_all(written, plan.reading or Selection()))
-        result = verify_pairs(pairs, copies=True, progress=progress)
+        result = verify_pairs(pairs, strictly=strictly, progress=progress)
         places = set(plan.places.values())
     else:
         names = tuple(recognition.network.name for recognition in source)
         chosen = Selection(networks=names, overrides=selection.overrides)
-        result = verify(source, recognise_all(written, chosen), copies=True, progress=progress)
+        result = verify(source, recognise_all(written, chosen), strictly=strictly, progress=progress)
         places = {(r.network.path, r.network.prefix) for r in source}
-    rest = compare_all(_copies(plan, written, places), progress)
+    rest = compare_all(
+        (strictly(item) if isinstance(item, Pair) else item for item in _copies(plan, written, places)), progress
+    )
     result = Verification(result.tolerance_ulp, result.comparisons + tuple(rest), result.pairs, result.notes)
     if not result.passed:
         worst = result.failures[0]
@@ -173,6 +187,11 @@ def _verify_written(
             hint=overflow.HINT
             if worst.problem == OVERFLOWS
             else "the source is untouched; please report this with the output of eqlr explain",
+        )
+    if not intact:
+        raise VerificationError(
+            f"{plan.target}: not written, because what was read back is not what was written",
+            hint="the source is untouched; try again, and on another disk",
         )
     return result
 
@@ -198,7 +217,7 @@ def _copies(plan: Plan, written: Checkpoint, compared: set[tuple[TreePath, str]]
     for path, output in leaves(plan.tree):
         if any(path[:-1] == place and str(path[-1]).startswith(prefix) for place, prefix in compared):
             continue
-        partner = _at(written.tree, path)
+        partner = tensor_at(written.tree, path)
         name = dotted(path)
         if partner is None:
             yield Comparison("", name, False, None, problem="missing in the file that was written")
@@ -206,15 +225,6 @@ def _copies(plan: Plan, written: Checkpoint, compared: set[tuple[TreePath, str]]
             factor = output.transform.factor if isinstance(output.transform, Scale) else 1.0
             tolerance = MAX_ULP if factor != 1.0 else 0
             yield paired("", name, Effective(output.tensor, factor), Effective(partner, 1.0), tolerance)
-
-
-def _at(tree: Any, path: TreePath) -> Tensor | None:
-    for key in path:
-        try:
-            tree = tree[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return tree if isinstance(tree, Tensor) else None
 
 
 def _header_hash(plan: Plan) -> str:

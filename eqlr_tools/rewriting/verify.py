@@ -7,7 +7,7 @@ is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from eqlr_tools.checkpoints.outputs import constant_tensor
@@ -22,6 +22,8 @@ from eqlr_tools.rewriting.canonical import (
 )
 from eqlr_tools.rewriting.defaults import derived_parameter, implied_parameter, is_of_growth, is_open
 from eqlr_tools.rewriting.distances import MAX_ULP, Comparison, Effective, Pair, Progress, compare_all, paired
+
+Strictness = Callable[[Pair], Pair]
 
 
 @dataclass(frozen=True)
@@ -56,16 +58,16 @@ def verify(
     second: list[Recognition],
     *,
     tolerance_ulp: int = MAX_ULP,
-    copies: bool = False,
+    strictly: Strictness = lambda pair: pair,
     progress: Progress = lambda _: None,
 ) -> Verification:
     """Compare two recognised checkpoints network by network.
 
-    Networks are paired by name; a single one on each side is a pair whatever they are called. With `copies` what both
-    multiply by the same constant must be equal bit for bit. Raises NothingMatchedError if no network has a partner.
+    Networks are paired by name; a single one on each side is a pair whatever they are called. `strictly` says how each
+    pair of tensors is to be compared. Raises NothingMatchedError if no network has a partner.
     """
     pairs, notes = _pair(first, second)
-    return verify_pairs(pairs, notes, tolerance_ulp=tolerance_ulp, copies=copies, progress=progress)
+    return verify_pairs(pairs, notes, tolerance_ulp=tolerance_ulp, strictly=strictly, progress=progress)
 
 
 def verify_pairs(
@@ -73,10 +75,10 @@ def verify_pairs(
     notes: Sequence[str] = (),
     *,
     tolerance_ulp: int = MAX_ULP,
-    copies: bool = False,
+    strictly: Strictness = lambda pair: pair,
     progress: Progress = lambda _: None,
 ) -> Verification:
-    """Compare networks whose partners are known; `copies` is that of `verify`.
+    """Compare networks whose partners are known; `strictly` is that of `verify`.
 
     Networks of one architecture in different layouts are compared as the canonical parameters that they are.
     """
@@ -84,9 +86,7 @@ def verify_pairs(
     for left, right in pairs:
         sides = _canonical_sides(left, right)
         items += _pairs_of_canonical(*sides, tolerance_ulp) if sides else _pairs_of_networks(left, right, tolerance_ulp)
-    if copies:
-        items = [item.held_to_copies() if isinstance(item, Pair) else item for item in items]
-    comparisons = compare_all(items, progress)
+    comparisons = compare_all([strictly(item) if isinstance(item, Pair) else item for item in items], progress)
     names = tuple((left.network.name, right.network.name) for left, right in pairs)
     return Verification(tolerance_ulp, tuple(comparisons), names, tuple(notes))
 

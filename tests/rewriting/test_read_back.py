@@ -38,12 +38,13 @@ def test_a_changed_byte_is_found(
 ) -> None:
     write = executor._write
 
-    def write_and_change(plan: Any, file: Any, progress: Any) -> None:
-        write(plan, file, progress)
+    def write_and_change(plan: Any, file: Any, progress: Any) -> Any:
+        pieces = write(plan, file, progress)
         size = os.fstat(file.fileno()).st_size
         place = int(size * share) // 4 * 4 + 3  # Sign and exponent of a number of either type.
         before = os.pread(file.fileno(), 1, place)
         os.pwrite(file.fileno(), bytes([before[0] ^ 0x40]), place)
+        return pieces
 
     monkeypatch.setattr(executor, "_write", write_and_change)
     target = tmp_path / f"plain{suffix}"
@@ -63,11 +64,12 @@ def test_a_copy_has_no_tolerance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     torch.save(state, source)
     write = executor._write
 
-    def write_and_change(plan: Any, file: Any, progress: Any) -> None:
-        write(plan, file, progress)
+    def write_and_change(plan: Any, file: Any, progress: Any) -> Any:
+        pieces = write(plan, file, progress)
         content = os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0)
         place = content.index(state["layer.bias"].numpy().tobytes())
         os.pwrite(file.fileno(), bytes([content[place] ^ 1]), place)
+        return pieces
 
     monkeypatch.setattr(executor, "_write", write_and_change)
     with pytest.raises(VerificationError, match=r"layer\.bias"):

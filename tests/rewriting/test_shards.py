@@ -263,9 +263,10 @@ def test_a_failed_verification_leaves_what_stood(
 
     write = run.write_safetensors
 
-    def damaging(file, outputs, *more) -> None:  # type: ignore[no-untyped-def]
-        write(file, outputs, *more)
+    def damaging(file, outputs, *more):  # type: ignore[no-untyped-def]
+        pieces = write(file, outputs, *more)
         os.pwrite(file.fileno(), b"\x7f\x7f", os.fstat(file.fileno()).st_size - 2)
+        return pieces
 
     monkeypatch.setattr(run, "write_safetensors", damaging)
     result = bake(run_cli, source, out / "plain.safetensors", "20kB", "--force")
