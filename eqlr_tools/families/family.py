@@ -283,7 +283,6 @@ class Family:
 
 def _try(signature: Signature, shapes: Mapping[str, Shape]) -> tuple[dict[str, str], list[str]]:
     """Where the signature fits: {prefix: sentence}, and what is missing where it does not."""
-    anchor = re.compile(rf"(?P<prefix_>(?:[^./]+[./])*?){signature.anchor}")
     literal = _literal(signature.anchor)
     found: dict[str, str] = {}
     reasons: list[str] = []
@@ -291,7 +290,7 @@ def _try(signature: Signature, shapes: Mapping[str, Shape]) -> tuple[dict[str, s
     for name, shape in shapes.items():
         if literal not in name or (signature.rank is not None and len(shape) != signature.rank):
             continue
-        match = anchor.fullmatch(name)
+        match = re.fullmatch(rf"(?P<prefix_>(?:[^./]+[./])*?){signature.anchor}", name)
         if match is None or match["prefix_"] in tried:
             continue
         prefix = match["prefix_"]

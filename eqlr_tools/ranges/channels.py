@@ -27,13 +27,13 @@ class Channels:
     count: int
     inner: int
 
-    def of(self, first: int, size: int) -> NDArray[np.intp]:
-        """The channel of each of `size` elements from flat index `first` on."""
+    def spread(self, values: NDArray[Any], first: int, size: int) -> NDArray[Any]:
+        """The value that belongs to the channel of each of `size` elements from flat index `first` on."""
         rows = np.arange(first // self.inner, (first + size - 1) // self.inner + 1)
         lengths = np.full(rows.size, self.inner)
         lengths[-1:] = (first + size - 1) % self.inner + 1
         lengths[:1] -= first % self.inner
-        return np.repeat(rows % self.count, lengths)
+        return np.repeat(values[rows % self.count], lengths)
 
     def add_maxima(self, maxima: NDArray[Any], magnitudes: NDArray[Any], first: int) -> None:
         """Raise each channel's maximum by the magnitudes of a run of elements that begins at flat index `first`."""

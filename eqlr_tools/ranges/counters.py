@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 _FEW = 1 << 12
 """Up to here sorting is faster than a table of all bins."""
 
+_FEW_BINS = 8
+"""Up to here comparing a block with every bin is faster than looking its values up."""
+
 _INFINITY = float("inf")
 
 
@@ -266,7 +269,7 @@ class WideCounter:
         places = _scratch.places[: bits.size]
         np.copyto(places, tops, casting="unsafe")
         block = self._histogram.add(places)
-        self._watch(bits, places, block)
+        self._watch(bits, tops, block)
         top = layout.infinity >> layout.shift
         if block[top:0x8000].any() or block[0x8000 + top :].any():
             return None
@@ -312,11 +315,16 @@ class WideCounter:
         self._smallest = min(self._smallest, nearest + 1)
         return True
 
-    def _watch(self, bits: NDArray[Any], places: NDArray[np.intp], block: NDArray[np.int64]) -> None:
+    def _watch(self, bits: NDArray[Any], tops: NDArray[Any], block: NDArray[np.int64]) -> None:
         """Count at full resolution what the block has in watched bins."""
-        if block[self._cuts.bins].any():
-            found = np.flatnonzero(np.take(self._cuts.flags, places, mode="clip"))
-            self._watched += self._cuts.count(bits[found] & bits.dtype.type(self._layout.magnitude_mask))
+        filled = self._cuts.bins[block[self._cuts.bins] != 0].astype(bits.dtype)
+        if not filled.size:
+            return
+        if filled.size <= _FEW_BINS:
+            found = np.concatenate([np.flatnonzero(tops == place) for place in filled])
+        else:
+            found = np.flatnonzero(np.take(self._cuts.flags, tops, mode="clip"))
+        self._watched += self._cuts.count(bits[found] & bits.dtype.type(self._layout.magnitude_mask))
 
     def counts(self) -> Counts:
         layout = self._layout

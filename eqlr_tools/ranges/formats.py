@@ -43,20 +43,20 @@ class Format:
         """The least magnitudes of `dtype` that are kept, become normal, and overflow."""
         return _bounds(self, dtype)
 
-    def rounding_errors(self, values: NDArray[Any]) -> NDArray[Any]:
+    def rounding_errors(self, values: NDArray[Any], powers: NDArray[Any]) -> NDArray[Any]:
         """`values - stored(values)`, exactly, in their own type (float32 or float64), for values that do not overflow.
 
-        Adding and subtracting 1.5 * 2^(p-1) units, p being the significand bits of the type, leaves a whole number
-        of units. The unit is the format's last place at the value's exponent, or the smallest subnormal.
+        `powers` is `powers_of_two(values)`. Adding and subtracting 1.5 * 2^(p-1) units, p being the significand bits
+        of the type, leaves a whole number of units. The unit is the format's last place at the value's exponent, or
+        the smallest subnormal.
         """
-        bits, exponent_field, significand_bits = _LAYOUT[values.dtype]
+        bits, _, significand_bits = _LAYOUT[values.dtype]
         if self.fraction_bits == 7 and values.dtype == np.float32:
             # bfloat16 is the upper half of float32. The magic number of its large values would overflow.
             rounded: NDArray[Any] = ((values.view(bits) + bits(0x8000)) & bits(0xFFFF0000)).view(np.float32)
             np.subtract(values, rounded, out=rounded)
             return rounded
-        magic: NDArray[Any] = (values.view(bits) & bits(exponent_field)).view(values.dtype)
-        np.maximum(magic, values.dtype.type(math.ldexp(1.0, self.min_exponent)), out=magic)
+        magic: NDArray[Any] = np.maximum(powers, values.dtype.type(math.ldexp(1.0, self.min_exponent)))
         magic *= values.dtype.type(1.5 * 2.0 ** (significand_bits - 1 - self.fraction_bits))
         rounded = values + magic
         rounded -= magic
@@ -77,6 +77,12 @@ _LAYOUT: dict[Any, tuple[Any, int, int]] = {
     np.dtype(np.float32): (np.uint32, 0x7F800000, 24),
     np.dtype(np.float64): (np.uint64, 0x7FF0000000000000, 53),
 }
+
+
+def powers_of_two(values: NDArray[Any]) -> NDArray[Any]:
+    """The largest power of two in each magnitude, 0 of a subnormal: the exponent field alone."""
+    bits, exponent_field, _ = _LAYOUT[values.dtype]
+    return (values.view(bits) & bits(exponent_field)).view(values.dtype)
 
 
 @cache

@@ -17,7 +17,7 @@ import numpy as np
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
 from eqlr_tools.ranges.counting import Counts, pattern_values, wide_bits
-from eqlr_tools.ranges.formats import FORMATS
+from eqlr_tools.ranges.formats import FORMATS, powers_of_two
 from eqlr_tools.ranges.scaled import Scaled
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ ALL = 1 << 20
 SAMPLE = 1 << 17
 _RUN = 1 << 15
 _INT8_LARGEST = 127
-_LEAST_STEP = 1e-300
-"""Steps of 0 stand for channels of zeros, which have no error to divide."""
 _ROW = 1 << 13
 """Elements of one dot product: below the length from which BLAS would start threads."""
 
@@ -114,8 +112,9 @@ class _Meter:
         self._largest = largest
         self._unit = -math.frexp(largest)[1]
         maxima = np.ldexp(self._layout.values(counts.channel_maxima).astype(np.float64), self._unit)
-        # A channel below 1e-300 of the largest weight adds nothing to either sum.
-        self._steps = np.divide(_INT8_LARGEST, maxima, out=np.zeros_like(maxima), where=maxima > 1e-300)
+        # A channel below 1e-300 of the largest weight adds nothing to either sum, whatever its step is.
+        self._steps = np.divide(_INT8_LARGEST, maxima, out=np.ones_like(maxima), where=maxima > 1e-300)
+        self._tensor_step = np.full(1, _INT8_LARGEST / math.ldexp(largest, self._unit) if largest else 1.0)
         self._formats = () if counts.cuts is None else FORMATS
         self.stored = {form.name: Noise() for form in FORMATS}
         self.effective = {form.name: Noise() for form in FORMATS}
@@ -132,13 +131,14 @@ class _Meter:
         if self._largest > 0:
             wide = _in_unit(values.astype(np.float64), self._unit)
             signal = sum_of_squares(wide)
-            steps = np.full(1, _INT8_LARGEST / math.ldexp(self._largest, self._unit))
-            self.per_tensor += Noise(signal, _int8_error(wide, steps))
+            self.per_tensor += Noise(signal, _int8_error(wide, self._tensor_step))
             if self._steps.size == 1:
                 self.per_channel = self.per_tensor
             else:
-                places = np.concatenate([self._channels.of(first, end - first) for first, end in spans])
-                self.per_channel += Noise(signal, _int8_error(wide, self._steps[places]))
+                steps = [self._channels.spread(self._steps, first, end - first) for first, end in spans]
+                self.per_channel += Noise(
+                    signal, _int8_error(wide, steps[0] if len(steps) == 1 else np.concatenate(steps))
+                )
 
     def add_products(self) -> None:
         """Measure 8- and 16-bit floats from their histogram."""
@@ -164,10 +164,10 @@ def _add_formats(
     """
     largest = abs(largest)
     unit = -math.frexp(largest)[1] if values.dtype == np.float64 and math.isfinite(largest) else 0
-    signal = _energy(values, unit, weights)
+    signal, powers = _energy(values, unit, weights), powers_of_two(values)
     for form in FORMATS:
         if largest < form.bounds(values.dtype)[2]:
-            noises[form.name] += Noise(signal, _energy(form.rounding_errors(values), unit, weights))
+            noises[form.name] += Noise(signal, _energy(form.rounding_errors(values, powers), unit, weights))
 
 
 def _energy(values: NDArray[Any], unit: int, weights: NDArray[np.float64] | None) -> float:
@@ -187,8 +187,10 @@ def _in_unit(values: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
 
 
 def _int8_error(values: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
-    """The squared error of rounding to whole steps, of which there are `steps` in a unit; channels of 0 have none."""
+    """The squared error of rounding to whole steps, of which there are `steps` in a unit."""
     errors = values * steps
     errors -= np.rint(errors)
-    errors /= steps if steps.size == 1 else np.maximum(steps, _LEAST_STEP)
+    if steps.size == 1:
+        return sum_of_squares(errors) / float(steps[0]) ** 2
+    errors /= steps
     return sum_of_squares(errors)
