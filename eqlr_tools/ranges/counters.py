@@ -29,6 +29,9 @@ from eqlr_tools.ranges.power_sums import BLOCK_ELEMENTS, PowerSums, weighted_pow
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_NARROW_BLOCK_ELEMENTS = 1 << 18
+"""Of 8- and 16-bit floats: adding up the tables of the blocks costs as much as counting some ten thousand elements."""
+
 _FEW = 1 << 12
 """Up to here sorting is faster than a table of all bins."""
 
@@ -48,7 +51,7 @@ def count_tensor(
     """Count the elements of a tensor, or those of a span of flat indices; memory does not grow with either."""
     counter = counter_for(tensor.dtype, scale, channels or Channels(1, max(tensor.numel, 1)), loops)
     first, end = span or (0, tensor.numel)
-    for block in tensor.blocks(BLOCK_ELEMENTS * tensor.dtype.itemsize, (first, end)):
+    for block in tensor.blocks(counter.block_elements * tensor.dtype.itemsize, (first, end)):
         counter.add(block, first)
         first += block.size
     return counter.counts()
@@ -105,7 +108,7 @@ class _Scratch(threading.local):
     """Working memory of a thread, for whatever it counts one after the other."""
 
     def __init__(self) -> None:
-        self.places = np.empty(BLOCK_ELEMENTS, dtype=np.intp)
+        self.places = np.empty(_NARROW_BLOCK_ELEMENTS, dtype=np.intp)
         self.patterns = {kind: np.empty(BLOCK_ELEMENTS, dtype=kind) for kind in (np.uint32, np.uint64)}
 
 
@@ -114,6 +117,8 @@ _scratch = _Scratch()
 
 class NarrowCounter:
     """Counts 8- and 16-bit floats: one histogram."""
+
+    block_elements = _NARROW_BLOCK_ELEMENTS
 
     def __init__(self, dtype: DType, channels: Channels, loops: ModuleType | None) -> None:
         self._dtype = dtype
@@ -124,8 +129,8 @@ class NarrowCounter:
         self._maxima = np.zeros(channels.count, dtype=dtype.bits_dtype)
 
     def add(self, bits: NDArray[Any], first: int) -> None:
-        for start in range(0, bits.size, BLOCK_ELEMENTS):
-            self._add_block(bits[start : start + BLOCK_ELEMENTS], first + start)
+        for start in range(0, bits.size, self.block_elements):
+            self._add_block(bits[start : start + self.block_elements], first + start)
 
     def _add_block(self, bits: NDArray[Any], first: int) -> None:
         if self._all_finite(bits):
@@ -211,6 +216,8 @@ class _Extremes:
 class WideCounter:
     """Counts float32 and float64 patterns, and as float64 whatever is no float."""
 
+    block_elements = BLOCK_ELEMENTS
+
     def __init__(self, dtype: DType, scale: float, channels: Channels, loops: ModuleType | None) -> None:
         self._dtype = dtype
         self._loops = loops
@@ -229,8 +236,8 @@ class WideCounter:
     def add(self, bits: NDArray[Any], first: int) -> None:
         layout = self._layout
         bits = wide_bits(self._dtype, bits)
-        for start in range(0, bits.size, BLOCK_ELEMENTS):
-            self._add_block(bits[start : start + BLOCK_ELEMENTS].view(layout.bits_type), first + start)
+        for start in range(0, bits.size, self.block_elements):
+            self._add_block(bits[start : start + self.block_elements].view(layout.bits_type), first + start)
 
     def _add_block(self, bits: NDArray[Any], first: int) -> None:
         self._count += bits.size

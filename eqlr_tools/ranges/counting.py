@@ -112,12 +112,15 @@ class Counts:
     @cached_property
     def ascending_values(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         """The finite values of an 8- or 16-bit float that occur, ascending, and how often each does."""
-        patterns = _ascending_patterns(self.dtype)
-        table = np.zeros(len(pattern_values(self.dtype)), dtype=np.int64)
-        table[self.bins] = self.times
-        times = table[patterns]
-        found = np.flatnonzero(times)
-        return pattern_values(self.dtype)[patterns[found]], times[found]
+        values = pattern_values(self.dtype)[self.bins]
+        finite = np.isfinite(values)
+        values, times = values[finite], self.times[finite]
+        # Patterns of one sign are in order of magnitude, and the negative ones are the upper half.
+        positive = int(np.count_nonzero(self.bins[finite] < len(pattern_values(self.dtype)) // 2))
+        if not (values[positive:] <= 0).all():  # No format but E8M0, which has no sign.
+            return values, times
+        order = np.concatenate([np.arange(len(values) - 1, positive - 1, -1), np.arange(positive)])
+        return values[order], times[order]
 
 
 def nearest_float(value: Fraction) -> float | None:
@@ -145,14 +148,6 @@ def pattern_values(dtype_name: str) -> NDArray[np.float32]:
     dtype = BY_NAME[dtype_name]
     with np.errstate(invalid="ignore"):  # Signalling NaNs become quiet ones.
         return dtype.values(np.arange(1 << 8 * dtype.itemsize, dtype=dtype.bits_dtype)).astype(np.float32)
-
-
-@cache
-def _ascending_patterns(dtype_name: str) -> NDArray[np.intp]:
-    """The patterns of all finite values, by value."""
-    values = pattern_values(dtype_name)
-    finite = np.flatnonzero(np.isfinite(values))
-    return finite[np.argsort(values[finite], kind="stable")]
 
 
 def is_narrow(dtype: DType) -> bool:

@@ -82,7 +82,8 @@ _LAYOUT: dict[Any, tuple[Any, int, int]] = {
 def powers_of_two(values: NDArray[Any]) -> NDArray[Any]:
     """The largest power of two in each magnitude, 0 of a subnormal: the exponent field alone."""
     bits, exponent_field, _ = _LAYOUT[values.dtype]
-    return (values.view(bits) & bits(exponent_field)).view(values.dtype)
+    powers: NDArray[Any] = (values.view(bits) & bits(exponent_field)).view(values.dtype)
+    return powers
 
 
 @cache

@@ -71,8 +71,11 @@ def measure_noise(tensor: Tensor, counts: Counts, scale: float, channels: Channe
     meter = _Meter(counts, scale, channels, largest)
     if counts.cuts is None:
         meter.add_products()
-    for spans, values in _sampled(tensor, counts):
-        meter.add(values, spans)
+    if counts.cuts is not None or channels.count > 1:
+        for spans, values in _sampled(tensor, counts):
+            meter.add(values, spans)
+    else:
+        meter.per_channel = meter.per_tensor
     return NoiseReport(meter.stored, meter.effective, meter.per_tensor, meter.per_channel, tensor.numel <= ALL)
 
 
@@ -131,7 +134,8 @@ class _Meter:
         if self._largest > 0:
             wide = _in_unit(values.astype(np.float64), self._unit)
             signal = sum_of_squares(wide)
-            self.per_tensor += Noise(signal, _int8_error(wide, self._tensor_step))
+            if self._formats:
+                self.per_tensor += Noise(signal, _int8_error(wide, self._tensor_step))
             if self._steps.size == 1:
                 self.per_channel = self.per_tensor
             else:
@@ -141,11 +145,21 @@ class _Meter:
                 )
 
     def add_products(self) -> None:
-        """Measure 8- and 16-bit floats from their histogram."""
-        for noises, scale in ((self.stored, 1.0), (self.effective, self._scale)):
-            products, times = Scaled(self._counts, scale).products
-            largest = float(np.abs(products).max(initial=0.0))
-            _add_formats(noises, products.astype(np.float32), largest, np.sqrt(times.astype(np.float64)))
+        """Measure 8- and 16-bit floats from their histogram, all but int8 by channel."""
+        values, weights = self._add_scaled(self.stored, 1.0)
+        wide = _in_unit(values, self._unit)
+        self.per_tensor = Noise(sum_of_squares(wide * weights), _int8_error(wide, self._tensor_step, weights))
+        if self._scale == 1.0:
+            self.effective = self.stored
+        else:
+            self._add_scaled(self.effective, self._scale)
+
+    def _add_scaled(self, noises: dict[str, Noise], scale: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Add the noise of the values that occur, times a constant. Returns them, and the roots of how often."""
+        products, times = Scaled(self._counts, scale).products
+        weights = np.sqrt(times.astype(np.float64))
+        _add_formats(noises, products.astype(np.float32), float(np.abs(products).max(initial=0.0)), weights)
+        return products, weights
 
 
 def sum_of_squares(values: NDArray[np.float64]) -> float:
@@ -186,10 +200,14 @@ def _in_unit(values: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
     return values
 
 
-def _int8_error(values: NDArray[np.float64], steps: NDArray[np.float64]) -> float:
-    """The squared error of rounding to whole steps, of which there are `steps` in a unit."""
+def _int8_error(
+    values: NDArray[np.float64], steps: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+) -> float:
+    """The squared error of rounding to whole steps, of which there are `steps` in a unit; `weights` as everywhere."""
     errors = values * steps
     errors -= np.rint(errors)
+    if weights is not None:
+        errors *= weights
     if steps.size == 1:
         return sum_of_squares(errors) / float(steps[0]) ** 2
     errors /= steps
