@@ -51,7 +51,9 @@ def examine_all(
     `accelerated` False leaves numba alone, also where it is installed.
     """
     _keep_freed_memory()
-    loops = load(sum(subject.tensor.nbytes for subject in subjects)) if accelerated else None
+    tensors = [subject.tensor for subject in subjects]
+    nbytes = sum(tensor.nbytes for tensor in tensors)
+    loops = load(nbytes, {tensor.dtype for tensor in tensors}) if accelerated else None
     pieces = _pieces(subjects)
     open_pieces = Counter(index for index, _ in pieces)
     counts: dict[int, Counts] = {}

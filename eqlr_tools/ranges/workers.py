@@ -11,6 +11,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -68,13 +69,20 @@ def spread_over(work: Callable[[Task], Answer], tasks: Sequence[Task], jobs: int
 def interrupts_held() -> Iterator[None]:
     """Ctrl-C waits: raised inside the hooks that run around a fork it would be lost, or leave a worker behind.
 
-    Workers inherit the mask, so that it never reaches them.
+    Masking the signal would not do, since any other thread would then take it and have it raised here all the same.
     """
-    held = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or before is None:
+        yield
+        return
+    waiting: list[Any] = []
+    signal.signal(signal.SIGINT, lambda number, frame: waiting.append(frame))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held)
+        signal.signal(signal.SIGINT, before)
+        if waiting:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _serve(connection: Any, work: Callable[[Any], Any], tasks: Sequence[Any], parent: int) -> None:

@@ -132,7 +132,7 @@ def test_channels_against_numpy() -> None:
 @pytest.mark.parametrize("unusual", [False, True])
 def test_compiled_loops_give_the_same_bits(dtype: str, unusual: bool) -> None:
     pytest.importorskip("numba", reason="the extra `fast` is not installed")
-    loops = fast.load(fast.WORTHWHILE_FROM_BYTES)
+    loops = fast.load(fast.WORTHWHILE_FROM_BYTES, [BY_NAME[dtype]])
     assert loops is not None
     rng = np.random.default_rng(1)
     for kind, shape in [
@@ -151,7 +151,7 @@ def test_compiled_loops_give_the_same_bits(dtype: str, unusual: bool) -> None:
 
 
 def test_small_work_does_not_load_the_compiler() -> None:
-    assert fast.load(fast.WORTHWHILE_FROM_BYTES - 1) is None
+    assert fast.load(fast.WORTHWHILE_FROM_BYTES - 1, [BY_NAME["F32"]]) is None
 
 
 def test_a_workers_error_arrives_and_no_worker_is_left() -> None:
