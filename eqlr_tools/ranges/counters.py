@@ -11,7 +11,6 @@ Each step is numpy's, or a loop of `compiled` that gives the same numbers.
 from __future__ import annotations
 
 import math
-import threading
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -24,13 +23,11 @@ from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
 from eqlr_tools.ranges.counting import Counts, Filled, is_narrow, joined, pattern_values, wide_bits
 from eqlr_tools.ranges.layouts import F32, F64, cuts_for
-from eqlr_tools.ranges.power_sums import BLOCK_ELEMENTS, PowerSums, weighted_power_sums
+from eqlr_tools.ranges.power_sums import PowerSums, weighted_power_sums
+from eqlr_tools.ranges.scratch import BLOCK_ELEMENTS, NARROW_BLOCK_ELEMENTS, scratch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-_NARROW_BLOCK_ELEMENTS = 1 << 18
-"""Of 8- and 16-bit floats: adding up the tables of the blocks costs as much as counting some ten thousand elements."""
 
 _FEW = 1 << 12
 """Up to here sorting is faster than a table of all bins."""
@@ -104,21 +101,10 @@ class _Histogram:
         return joined(parts)
 
 
-class _Scratch(threading.local):
-    """Working memory of a thread, for whatever it counts one after the other."""
-
-    def __init__(self) -> None:
-        self.places = np.empty(_NARROW_BLOCK_ELEMENTS, dtype=np.intp)
-        self.patterns = {kind: np.empty(BLOCK_ELEMENTS, dtype=kind) for kind in (np.uint32, np.uint64)}
-
-
-_scratch = _Scratch()
-
-
 class NarrowCounter:
     """Counts 8- and 16-bit floats: one histogram."""
 
-    block_elements = _NARROW_BLOCK_ELEMENTS
+    block_elements = NARROW_BLOCK_ELEMENTS
 
     def __init__(self, dtype: DType, channels: Channels, loops: ModuleType | None) -> None:
         self._dtype = dtype
@@ -153,7 +139,7 @@ class NarrowCounter:
             before = [int(table[part].sum()) for part in self._beyond or ()]
             self._loops.count_patterns(bits, table)
             return self._beyond is not None and before == [int(table[part].sum()) for part in self._beyond]
-        places = _scratch.places[: bits.size]
+        places = scratch.places[: bits.size]
         np.copyto(places, bits)
         block = self._histogram.add(places)
         return self._beyond is not None and not any(block[part].any() for part in self._beyond)
@@ -231,7 +217,7 @@ class WideCounter:
         self._nans = self._count = 0
         self._minimum, self._maximum = _INFINITY, -_INFINITY
         self._smallest = self._layout.infinity
-        self._patterns = _scratch.patterns[self._layout.bits_type]
+        self._patterns = scratch.patterns[self._layout.bits_type]
 
     def add(self, bits: NDArray[Any], first: int) -> None:
         layout = self._layout
@@ -273,7 +259,7 @@ class WideCounter:
         if bits.size <= _FEW:
             return _Extremes(values.min(), values.max()) if self._count_few(bits) else None
         tops = np.right_shift(bits, layout.bits_type(layout.shift), out=self._patterns[: bits.size])
-        places = _scratch.places[: bits.size]
+        places = scratch.places[: bits.size]
         np.copyto(places, tops, casting="unsafe")
         block = self._histogram.add(places)
         self._watch(bits, tops, block)
@@ -328,9 +314,13 @@ class WideCounter:
         if not filled.size:
             return
         if filled.size <= _FEW_BINS:
-            found = np.concatenate([np.flatnonzero(tops == place) for place in filled])
+            flags, more = scratch.flags[: bits.size], scratch.more_flags[: bits.size]
+            np.equal(tops, filled[0], out=flags)
+            for place in filled[1:]:
+                np.logical_or(flags, np.equal(tops, place, out=more), out=flags)
         else:
-            found = np.flatnonzero(np.take(self._cuts.flags, tops, mode="clip"))
+            flags = np.take(self._cuts.flags, tops, mode="clip")
+        found = np.flatnonzero(flags)
         self._watched += self._cuts.count(bits[found] & bits.dtype.type(self._layout.magnitude_mask))
 
     def counts(self) -> Counts:

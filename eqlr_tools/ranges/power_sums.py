@@ -10,17 +10,15 @@ lanes: sums then agree to about 1e-12 of the sum of magnitudes.
 from __future__ import annotations
 
 import math
-import threading
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eqlr_tools.ranges.scratch import scratch
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-BLOCK_ELEMENTS = 1 << 17
-"""Enough to spread the cost of the calls, few enough for the float32 block to stay in the L2 cache."""
 
 LANES = 1 << 9
 """Enough for long loops over a row, few enough to stay in the L1 cache, whose padding costs a small tensor nothing."""
@@ -29,17 +27,6 @@ _PLAIN_EXPONENTS = (-200, 200)
 """float64 blocks whose largest value lies outside are scaled by a power of two before squaring."""
 
 _Sums = tuple[Fraction, Fraction, Fraction, Fraction]
-
-
-class _Buffers(threading.local):
-    """Working memory of a thread, for whatever it counts one after the other."""
-
-    def __init__(self) -> None:
-        self.wide = np.zeros(BLOCK_ELEMENTS)
-        self.powers = np.zeros(BLOCK_ELEMENTS)
-
-
-_buffers = _Buffers()
 
 
 class PowerSums:
@@ -55,7 +42,7 @@ class PowerSums:
         if values.dtype == np.float64:
             self._use_unit_for(largest)
         padded = -(-values.size // LANES) * LANES
-        wide, powers = _buffers.wide[:padded], _buffers.powers[:padded]
+        wide, powers = scratch.wide[:padded], scratch.powers[:padded]
         wide[: values.size] = values
         wide[values.size :] = 0.0
         if self._exponent:

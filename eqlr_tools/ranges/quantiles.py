@@ -11,8 +11,8 @@ import numpy as np
 
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.counting import Counts, wide_bits
-from eqlr_tools.ranges.power_sums import BLOCK_ELEMENTS
 from eqlr_tools.ranges.scaled import OrderStatistics, bin_of_rank, quantile_rank
+from eqlr_tools.ranges.scratch import BLOCK_ELEMENTS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
