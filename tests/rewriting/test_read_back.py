@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.errors import VerificationError
 from eqlr_tools.rewriting import run as executor
 from eqlr_tools.rewriting.bake import plan_bake
+from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection
 
 LAYERS, ROWS, COLUMNS = 3, 2100, 1024
@@ -85,3 +87,33 @@ def test_every_element_is_compared(source: Path, suffix: str, tmp_path: Path) ->
     assert [comparison.elements for comparison in result.comparisons] == [ROWS * COLUMNS] * LAYERS
     assert result.passed
     assert result.max_ulp == 0
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_another_constant_is_found(source: Path, suffix: str, tmp_path: Path) -> None:
+    """What was written reads back, but it is not what recognition says that the layers apply."""
+    plan = plan_bake(open_checkpoint(source), tmp_path / f"plain{suffix}", Selection())
+    name = "layer1.weight"
+    output = plan.tree[name]
+    assert output.transform is not None
+    tree = {**plan.tree, name: replace(output, transform=Scale(multiply=output.transform.factor * (1 + 2**-6)))}
+    with pytest.raises(VerificationError, match=r"1 of 3 tensors differ, first .*layer1\.weight"):
+        executor.run(replace(plan, tree=tree), Selection())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_leads_elsewhere_is_found(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every byte is as it was written, but two names of the header are exchanged."""
+    write = executor._write
+
+    def write_and_exchange(plan: Any, file: Any, progress: Any) -> Any:
+        pieces = write(plan, file, progress)
+        header = os.pread(file.fileno(), int.from_bytes(os.pread(file.fileno(), 8, 0), "little"), 8)
+        exchanged = header.replace(b'"layer0.', b'"layerX.').replace(b'"layer2.', b'"layer0.')
+        os.pwrite(file.fileno(), exchanged.replace(b'"layerX.', b'"layer2.'), 8)
+        return pieces
+
+    monkeypatch.setattr(executor, "_write", write_and_exchange)
+    with pytest.raises(VerificationError, match="2 of 3 tensors differ"):
+        executor.run(plan_bake(open_checkpoint(source), tmp_path / "plain.safetensors", Selection()), Selection())
+    assert list(tmp_path.iterdir()) == []
