@@ -118,7 +118,7 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
     if family == PLAIN:
         return _plain(network, view, verdicts, None, "taken as plain, as told")
     verdicts = _with_recorded(verdicts, view, done, overrides)
-    verdict = _decide(checkpoint, network, verdicts, family)
+    verdict = _decide(checkpoint, network, verdicts, family, (done or {}).get("family"))
     if verdict is None:
         return _plain(network, view, verdicts, None, "")
     layout = family_named(verdict.family)
@@ -201,9 +201,12 @@ def _undoubted(family: Family, done: dict[str, Any] | None) -> Family:
 
 
 def _decide(
-    checkpoint: Checkpoint, network: Network, verdicts: tuple[Verdict, ...], family: str | None
+    checkpoint: Checkpoint, network: Network, verdicts: tuple[Verdict, ...], family: str | None, recorded: str | None
 ) -> Verdict | None:
-    """The one verdict that counts: the named family's, or that of the most specific family, or none."""
+    """The one verdict that counts: the named family's, or that of the most specific family, or none.
+
+    A file that eqlr baked may lack what told its family from one with the same names; then the `recorded` one counts.
+    """
     matched = [verdict for verdict in verdicts if verdict.matched]
     if family is not None:
         chosen = family_named(family)
@@ -221,6 +224,7 @@ def _decide(
             outdone |= set(named) - {claimant.id}
     specific = any(not claimant.generic for claimant in named.values())
     left = [v for v in matched if v.family not in outdone and not (specific and named[v.family].generic)]
+    left = [verdict for verdict in left if verdict.family == recorded] or left
     if len(left) > 1 and are_apart(left):
         return next((verdict for verdict in left if named[verdict.family].equalized), left[0])
     if len(left) > 1:

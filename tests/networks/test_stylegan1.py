@@ -6,6 +6,7 @@ import math
 import pickle
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from eqlr_tools.networks import stylegan1
 from eqlr_tools.rewriting.canonical import CanonicalNetwork, canonical_network
 from eqlr_tools.rewriting.selection import Selection, recognise_all
 from tests import stylegan1_files as files
+from tests.conftest import Result
 from tests.oracles import relative_error
 from tests.stylegan1_files import Arrays
 
@@ -149,6 +151,19 @@ def test_tensorflow_pickles_hold_the_same_parameters(tf_pickle: Path) -> None:
         assert not found.leftover
         for name, values in p.items():
             assert relative_error(found.values(name), values) < 1e-6, name
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_tensorflow_pickles_are_baked_where_the_function_of_a_network_is_lost(
+    tf_pickle: Path, suffix: str, tmp_path: Path, run_cli: Callable[..., Result]
+) -> None:
+    target = tmp_path / f"plain{suffix}"
+    result = run_cli("bake", tf_pickle, target)
+    assert result.code == 0, result.stderr
+    assert run_cli("verify", tf_pickle, target).code == 0
+    again = run_cli("bake", target, tmp_path / f"again{suffix}")
+    assert again.code == 3
+    assert again.stderr.count("baked by eqlr, was nvidia-stylegan-tf") == 2
 
 
 def as_torch(p: Arrays) -> dict[str, torch.Tensor]:
