@@ -9,7 +9,8 @@ so that a transposed convolution (in, out, k, k) counts its output channels. The
     StyleGAN2  1 everywhere (sqrt(2) is in the activation); mapping lr 0.01
 
 `EqualLinearActModule` keeps its bias outside (`X.linear.weight_orig` and `X.bias`) and multiplies it by lr;
-`EqualizedLRLinearModule` (`X.weight_orig` and `X.bias`) leaves it as it is. Its StyleGAN3 is NVIDIA's.
+`EqualizedLRLinearModule` (`X.weight_orig` and `X.bias`) leaves it as it is. Its StyleGAN3 is NVIDIA's, and so are the
+layers of a conditional discriminator's mapping and of EG3D's decoder, which have no hook.
 
 `equalized_lr_cfg=None` makes a module plain, its weight called `weight` and lr 1. PGGAN's networks hand it on for their
 convolution blocks and from-RGB layers alone; those of the StyleGANs for none, so there the hooks are taken off instead.
@@ -24,6 +25,7 @@ from eqlr_tools.families.multipliers import MultiplierRule, stated_multiplier
 from eqlr_tools.families.nvidia_stylegan2 import FULLY_CONNECTED
 from eqlr_tools.families.progan_port_names import MMGEN as MMGEN_PGGAN
 from eqlr_tools.families.rosinality_names import MMAGIC
+from eqlr_tools.families.rules import mapping
 from eqlr_tools.families.stylegan1_ports import MMGEN
 from eqlr_tools.scaling import SQRT2, second_axis_fan_in
 
@@ -73,7 +75,10 @@ def _act_linear(pattern: str, lr: float | MultiplierRule = 1.0) -> Rule:
 
 
 def _unhooked(view: View, prefix: str) -> dict[str, str]:
-    return {r".+\.weight": "a conditional discriminator's mapping has no such argument"}
+    return {
+        r"mapping\..+\.weight": "a conditional discriminator's mapping has no such argument",
+        r"renderer\..+\.weight": "EG3D's decoder has no such argument",
+    }
 
 
 def _fused_down(view: View, prefix: str) -> dict[str, str]:
@@ -117,12 +122,20 @@ STYLEGAN2 = Family(
             without=_OTHER_HOOKS,
             what="the hooked discriminator",
         ),
+        Signature(
+            r"renderer\.decoder\.net\.0\.weight",
+            2,
+            also=(r"renderer\.decoder\.net\.2\.weight", r"backbone\.conv1\.conv\.weight_orig"),
+            without=_OTHER_HOOKS,
+            what="EG3D's decoder behind a hooked backbone",
+        ),
     ),
     rules=(
         _act_linear(r"style_mapping\.\d+", _MAPPING_LR),
         _act_linear(r".+"),
         *hooked(r".+", 1.0),
         *FULLY_CONNECTED,
+        mapping(r"renderer\.decoder\.net\.\d+\.weight"),
     ),
     namings=MMAGIC,
     keys_are_proof=True,

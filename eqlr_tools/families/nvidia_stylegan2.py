@@ -32,10 +32,11 @@ _ALONE_ABOVE = 3.0
 
 def _doubt(view: View, prefix: str) -> str:
     """A mapping network on its own has the names of any little MLP: only its size, or the file, shows what it is."""
-    mapping_alone = all(name.startswith(f"{prefix}mapping.") for name in view.shapes)
-    if not mapping_alone or view.attribute(f"{prefix}mapping.fc0", GAINS[0]) is not None:
+    alone = re.compile(rf"{re.escape(prefix)}(?P<place>mapping\.|)(?:(?:fc\d+|embed|embed_proj)\.\w+|w_avg)")
+    places = [match["place"] for match in map(alone.fullmatch, view.shapes) if match]
+    if len(places) < len(view.shapes) or view.attribute(f"{prefix}{places[0]}fc0", GAINS[0]) is not None:
         return ""
-    if view.rms(f"{prefix}mapping.fc0.weight") >= _ALONE_ABOVE:
+    if view.rms(f"{prefix}{places[0]}fc0.weight") >= _ALONE_ABOVE:
         return ""
     return "nothing else says that these are the layers of a mapping network"
 
@@ -64,6 +65,12 @@ FULLY_CONNECTED = (
     linear(r"(?:.+\.)?mapping\.embed\.weight", beside="{layer}.bias", stated=GAINS),
     linear(r"(?:.+\.)?affine\.weight", stated=GAINS),
 )
+_MAPPING_ALONE = (
+    mapping(r"fc\d+\.weight", _MULTIPLIER, beside="w_avg", stated=GAINS),
+    linear(r"embed_proj\.weight", beside="w_avg", stated=GAINS),
+    linear(r"embed\.weight", beside="w_avg", unless="embed_proj.weight", stated=GAINS),
+)
+"""The state dict of `G.mapping` itself, whose names begin one step later."""
 
 DISCRIMINATOR = (
     conv(rf"{_BLOCK}(?:fromrgb|conv|conv0|conv1|skip)\.weight", unless="{layer}.affine.weight", stated=GAINS),
@@ -102,9 +109,9 @@ FAMILY = Family(
             what="PyTorch-StudioGAN's discriminator",
         ),
         Signature(
-            r"mapping\.fc0\.weight",
+            r"(?:mapping\.)?fc0\.weight",
             2,
-            also=(r"mapping\.w_avg", r"mapping\.fc0\.bias"),
+            also=(r"(?:mapping\.)?w_avg", r"(?:mapping\.)?fc0\.bias"),
             never=(r"(?:synthesis|b4|early_layer)\..+",),
             what="a mapping network on its own",
         ),
@@ -117,6 +124,7 @@ FAMILY = Family(
     ),
     rules=with_stated(
         *FULLY_CONNECTED,
+        *_MAPPING_ALONE,
         mapping(r"decoder\.net\.\d+\.weight", stated=GAINS),
         *_STUDIOGAN_HEADS,
         modulated(rf"{_BLOCK}torgb\.weight", demodulated=False, bias="{layer}.bias", stated=GAINS),

@@ -187,6 +187,6 @@ PSP = (
         ema_place=(),
         reads_only=_WITH_ENCODER,
         training=_WITH_ENCODER,
-        others=r"encoder\..*",
+        others=r"(?:(?:pretrained_)?encoder|hypernet)\..*",
     ),
 )

@@ -1,4 +1,4 @@
-"""rosinality's StyleGAN2 layers in networks that have no name here (SemanticStyleGAN, StyleGAN descendants at large).
+"""rosinality's StyleGAN2 layers in networks that have no name here (StyleGAN descendants at large).
 
     ModulatedConv2d   `X.conv.weight` (1, out, in, k, k), beside its style `X.conv.modulation.weight`
     ConvLayer         `X.N.weight`, no bias of its own: `X.N+1.bias` is in the activation behind it, or `X.N-1.kernel`

@@ -1,18 +1,22 @@
 """Projects that build on rosinality's StyleGAN2 layers (see `rosinality_stylegan2.py` for the arithmetic), and mix
 them with plain ones. Per layer, never blanket:
 
-    pSp, e4e         `decoder.` is the generator; of the encoder only `styles.N.linear` (a ResNet is plain)
-    DualStyleGAN     `generator.`, its own `style.N`; `res.N` is a residual block (convolutions equalized, AdaIN styles
-                     plain) or, from some resolution on, a linear layer itself
+    pSp, e4e         `decoder.` is the generator; of the encoder only `styles.N.linear` (a ResNet is plain); SAM keeps
+                     a second one, `pretrained_encoder.`; of HyperStyle's hypernetwork `refinement_blocks.N.linear`
+    DualStyleGAN     `generator.`, its own `style.N` (if it has more than six layers of mapping); `res.N` is a residual
+                     block (convolutions equalized, AdaIN styles plain) or, from some resolution on, a linear layer
+                     itself. VToonify has one under `generator.` and further such `res.N`, all else of it is plain
     GPEN             `generator.`, an encoder `ecdN` of equalized convolutions, `final_linear`
     LIA              `dec.` and `enc.`; to-RGB is an ordinary convolution; `direction.weight` is plain, and N(0, 1)
     StyleCLIP        `decoder.`, and mappers of latents, multiplier and all (`mapper.X.mapping.N`)
     CIPS             `linears.N` instead of `convs.N`, perhaps residual blocks with an equalized `skip`, transposed and
                      with fan_in = in * k * k if a blur is behind it; the coordinate features are plain
     Swapping AE      convolutions under names (`Conv`), encoder, generator and both discriminators
+    rosinality's     another Swapping AE: encoder `e`, generator `g` and patch discriminator `cooccur`, all of equalized
+                     layers; a `skip` that enlarges is transposed like CIPS's
 """
 
-from eqlr_tools.families.family import Family, Rules, Signature
+from eqlr_tools.families.family import Family, Rule, Rules, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rewrites_names import PSP as PSP_NAMES
 from eqlr_tools.families.rosinality_stylegan2 import BASE, GENERATOR_RULES
@@ -27,6 +31,18 @@ def _under(prefix: str) -> Rules:
     return tuple(rule.under(prefix) for rule in GENERATOR_RULES)
 
 
+def _skip(pattern: str) -> Rule:
+    """EqualConvTranspose2d, weight (in, out, k, k), where a blur stands behind it."""
+    return conv(
+        rf"(?P<layer>(?P<block>{pattern})\.0)\.weight",
+        kind="conv_transpose2d",
+        fan_in=transposed_fan_in,
+        layout="IOkk",
+        bias=None,
+        beside="{block}.1.kernel",
+    )
+
+
 PSP = Family(
     id="psp-encoder",
     title="pSp, e4e and their kin: a plain encoder in front of rosinality's StyleGAN2",
@@ -39,8 +55,18 @@ PSP = Family(
             also=(r"decoder\.conv1\.conv\.weight", r"decoder\.conv1\.conv\.modulation\.weight"),
             what="an encoder with equalized style heads",
         ),
+        Signature(
+            r"hypernet\.refinement_blocks\.\d+\.linear\.weight",
+            2,
+            also=(r"decoder\.conv1\.conv\.weight", r"decoder\.conv1\.conv\.modulation\.weight"),
+            what="HyperStyle's hypernetwork",
+        ),
     ),
-    rules=(linear(r"encoder\.(?:styles\.\d+\.)?linear\.weight"), *_under(r"decoder\.")),
+    rules=(
+        linear(r"(?:pretrained_)?encoder\.(?:styles\.\d+\.)?linear\.weight"),
+        linear(r"hypernet\.refinement_blocks\.\d+\.linear\.weight"),
+        *_under(r"decoder\."),
+    ),
     namings=PSP_NAMES,
     over=(BASE,),
 )
@@ -68,7 +94,7 @@ DUALSTYLEGAN = Family(
         Signature(
             r"res\.0\.conv\.0\.weight",
             4,
-            also=(r"generator\.conv1\.conv\.weight", r"style\.\d+\.weight"),
+            also=(r"(?:generator\.)?generator\.conv1\.conv\.weight",),
             what="residual style blocks beside the generator",
         ),
     ),
@@ -141,14 +167,7 @@ CIPS = Family(
     ),
     rules=(
         *GENERATOR_RULES,
-        conv(
-            r"(?P<layer>(?P<block>linears\.\d+\.skip)\.0)\.weight",
-            kind="conv_transpose2d",
-            fan_in=transposed_fan_in,
-            layout="IOkk",
-            bias=None,
-            beside="{block}.1.kernel",
-        ),
+        _skip(r"linears\.\d+\.skip"),
         conv(r"linears\.\d+\.skip\.\d+\.weight", bias=None),
     ),
     over=(BASE,),
@@ -176,4 +195,39 @@ SWAPPING = Family(
         linear(r"(?:E|G|D|Dpatch)\..+\.weight"),
     ),
     over=(BASE,),
+)
+
+ROSINALITY_SWAPPING = Family(
+    id="rosinality-swapping",
+    title="Swapping Autoencoder by rosinality",
+    architecture="swapping-autoencoder",
+    upstream="rosinality/swapping-autoencoder-pytorch",
+    signatures=(
+        Signature(
+            r"stem\.1\.conv1\.\d\.weight",
+            4,
+            also=(r"stem\.0\.0\.weight", r"structure\.0\.0\.weight", r"texture\.0\.1\.weight"),
+            what="an encoder of structure and texture",
+        ),
+        Signature(
+            r"layers\.0\.conv1\.conv\.weight",
+            5,
+            also=(r"layers\.0\.conv1\.conv\.modulation\.weight", r"to_rgb\.0\.weight", r"to_rgb\.0\.bias"),
+            what="residual blocks of modulated convolutions",
+        ),
+        Signature(
+            r"encoder\.1\.conv2\.1\.weight",
+            4,
+            also=(r"encoder\.0\.0\.weight", r"encoder\.1\.conv2\.0\.kernel", r"linear\.0\.weight"),
+            what="the discriminator of patches",
+        ),
+    ),
+    rules=(
+        modulated(r"(?P<layer>layers\.\d+\.conv\d\.conv)\.weight"),
+        linear(r"layers\.\d+\.conv\d\.conv\.modulation\.weight"),
+        _skip(r"layers\.\d+\.skip"),
+        conv(r"(?:layers\.\d+\.skip|to_rgb)\.\d+\.weight"),
+        conv(r"(?:stem|structure|texture|encoder)\..+\.weight"),
+        linear(r"linear\.\d+\.weight"),
+    ),
 )

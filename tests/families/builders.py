@@ -119,8 +119,54 @@ def gfpgan_component() -> Built:
     return net
 
 
+def hyperstyle() -> Built:
+    """A hypernetwork, plain but for the linear layer of some blocks, and SAM's second encoder."""
+    net = Built()
+    net.put("hypernet.conv1.weight", 8, 6, 7, 7, std=0.1)
+    for n in (0, 2):
+        net.put(f"hypernet.refinement_blocks.{n}.convs.0.weight", 8, 8, 3, 3, std=0.1)
+        net.linear(f"hypernet.refinement_blocks.{n}.linear", 16, 16)
+    net.linear("pretrained_encoder.styles.0.linear", 16, 16)
+    return joined(net, rosinality_generator("decoder."))
+
+
+def semanticstylegan() -> Built:
+    net = Built()
+    for n in (1, 2):
+        net.linear(f"style.{n}", 16, 16, lr=0.01)
+    net.scaled("pos_embed.weights", (8, 22, 1, 1), 1 / math.sqrt(22))
+    fixed = [("render_net.convs.0", 12, 8, 3), ("render_net.convs.1", 8, 8, 3)]
+    fixed += [("render_net.to_rgbs.0.conv", 8, 3, 1), ("render_net.to_segs.0.conv", 8, 2, 1)]
+    for n in (0, 1):
+        net.modulated(f"local_nets.{n}.linears.0.conv", 8, 8, 1, 16)
+        net.put(f"local_nets.{n}.linears.0.activate.bias", 8)
+        fixed += [(f"local_nets.{n}.to_feat.conv", 8, 12, 1), (f"local_nets.{n}.to_depth.conv", 8, 1, 1)]
+    for path, i, o, k in fixed:
+        net.conv(path, i, o, k, bias=None)
+        net.put(f"{path}.modulation", 1, i, 1, 1, mean=1.0, std=0.1)
+    net.put("render_net.convs.0.activate.bias", 8)
+    net.put("render_net.to_rgbs.0.upsample.kernel", 4, 4)
+    net.put("render_net.to_rgbs.0.bias", 1, 3, 1, 1)
+    return net
+
+
+def semanticstylegan_discriminator() -> Built:
+    net = Built()
+    for trunk, channels in (("convs_img", 3), ("convs_seg", 2)):
+        net.conv(f"{trunk}.0.0", channels, 8, 1, bias=f"{trunk}.0.1.bias")
+        net.conv(f"{trunk}.1.conv1.0", 8, 8, 3, bias=f"{trunk}.1.conv1.1.bias")
+        net.put(f"{trunk}.1.conv2.0.kernel", 4, 4)
+        net.conv(f"{trunk}.1.conv2.1", 8, 12, 3, bias=f"{trunk}.1.conv2.2.bias")
+        net.put(f"{trunk}.1.skip.0.kernel", 4, 4)
+        net.conv(f"{trunk}.1.skip.1", 8, 12, 1, bias=None)
+    net.conv("final_conv.0", 13, 12, 3, bias="final_conv.1.bias")
+    net.linear("final_linear.0", 192, 12)
+    net.linear("final_linear.1", 12, 1)
+    return net
+
+
 def rosinality_layers() -> Built:
-    """As in SemanticStyleGAN: many small generators of modulated layers, and layers that nothing tells apart."""
+    """Many small generators of modulated layers, and layers that nothing tells apart."""
     net = Built()
     for n in (1, 2):
         net.linear(f"style.{n}", 16, 16, lr=0.01)
@@ -152,6 +198,20 @@ def dualstylegan() -> Built:
     net.put("res.0.norm.style.bias", 24)
     net.linear("res.7", 16, 16)
     return joined(net, rosinality_generator("generator."))
+
+
+def vtoonify() -> Built:
+    """A DualStyleGAN that has no mapping network of its own, residual blocks beside it, and plain layers."""
+    net = Built()
+    for path in ("res.0", "res.1", "generator.res.0"):
+        for conv in ("conv", "conv2"):
+            net.conv(f"{path}.{conv}.0", 12, 12, 3, bias=f"{path}.{conv}.1.bias")
+        net.put(f"{path}.norm.style.weight", 24, 16, std=0.1)
+    net.linear("generator.res.7", 16, 16)
+    net.put("encoder.0.0.weight", 8, 22, 3, 3, std=0.1)
+    net.put("fusion_out.0.conv.weight", 12, 24, 3, 3, std=0.1)
+    net.put("fusion_out.0.linear.0.weight", 8, 1)
+    return joined(net, rosinality_generator("generator.generator."))
 
 
 def gpen() -> Built:
@@ -245,6 +305,42 @@ def swapping() -> Built:
     net.modulated("G.HeadResnetBlock0.conv1.conv", 8, 8, 3, 16)
     net.modulated("G.ToRGB.conv", 8, 3, 1, 16)
     net.conv("D.stylegan2_D.convs.0.Conv", 3, 8, 1, bias="D.stylegan2_D.convs.0.Act.bias")
+    return net
+
+
+def rosinality_swapping_encoder() -> Built:
+    net = Built()
+    net.conv("stem.0.0", 3, 6, 1, bias="stem.0.1.bias")
+    net.conv("stem.1.conv1.1", 6, 8, 3, bias="stem.1.conv1.2.bias")  # behind a reflection pad
+    net.put("stem.1.conv2.0.kernel", 4, 4)
+    net.conv("stem.1.conv2.1", 8, 8, 3, bias="stem.1.conv2.2.bias")
+    net.conv("structure.0.0", 8, 8, 1, bias="structure.0.1.bias")
+    net.conv("texture.0.1", 8, 10, 3, bias="texture.0.2.bias")
+    net.conv("texture.3.0", 10, 16, 1, bias="texture.3.1.bias")
+    return net
+
+
+def rosinality_swapping_generator() -> Built:
+    net = Built()
+    for path, i, o in (("layers.0.conv1", 4, 8), ("layers.0.conv2", 8, 8), ("layers.1.conv1", 8, 12)):
+        net.modulated(f"{path}.conv", i, o, 3, 16)
+        net.put(f"{path}.activate.bias", o)
+    net.conv("layers.0.skip.0", 4, 8, 1, bias=None)
+    net.scaled("layers.1.skip.0.weight", (8, 12, 1, 1), 1 / math.sqrt(8))
+    net.put("layers.1.skip.1.kernel", 4, 4)
+    net.conv("to_rgb.0", 12, 3, 1)
+    return net
+
+
+def rosinality_swapping_patches() -> Built:
+    net = Built()
+    net.conv("encoder.0.0", 3, 6, 1, bias="encoder.0.1.bias")
+    net.conv("encoder.1.conv1.0", 6, 8, 3, bias="encoder.1.conv1.1.bias")
+    net.put("encoder.1.conv2.0.kernel", 4, 4)
+    net.conv("encoder.1.conv2.1", 8, 8, 3, bias="encoder.1.conv2.2.bias")
+    net.conv("encoder.1.skip.1", 6, 8, 1, bias=None)
+    for n, o in ((0, 16), (1, 1)):
+        net.linear(f"linear.{n}", 16, o)
     return net
 
 
@@ -401,6 +497,16 @@ def separable_discriminator() -> Built:
     net.put(f"{block}.2.main.0.resample_filter", 4, 4)
     net.conv(f"{block}.2.main.1", 12, 16, 1)
     net.put(f"{block}.2.main.1.resample_filter", 4, 4)
+    return net
+
+
+def ada_mapping() -> Built:
+    """The state dict of `G.mapping`."""
+    net = Built()
+    net.linear("embed", 5, 16)
+    for n in (0, 1):
+        net.linear(f"fc{n}", 16, 16, lr=0.01)
+    net.put("w_avg", 16)
     return net
 
 
@@ -585,6 +691,19 @@ def mmgen_stylegan2() -> Built:
         net.put(f"{path}.conv.style_modulation.bias", i, mean=1.0)
     net.put("conv1.noise_injector.weight", 1)
     net.put("conv1.activate.bias", 12)
+    return net
+
+
+def mmagic_eg3d() -> Built:
+    """A hooked backbone, and a decoder of NVIDIA's layers."""
+    net = Built()
+    for n in (0, 2):
+        net.linear(f"renderer.decoder.net.{n}", 16, 16)
+    backbone = mmgen_stylegan2()
+    for kind in ("tensors", "constants", "baked"):
+        named = {f"backbone.{name}": value for name, value in getattr(backbone, kind).items()}
+        getattr(net, kind).update(named)
+    net.baked = {name: new if new.startswith("backbone.") else f"backbone.{new}" for name, new in net.baked.items()}
     return net
 
 
@@ -1196,17 +1315,25 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "rosinality, lr 0.1": ("rosinality-stylegan2", lambda: rosinality_generator(lr=0.1), ()),
     "swagan discriminator": ("rosinality-stylegan2", wavelet_discriminator, ()),
     "psp": ("psp-encoder", psp, ()),
+    "hyperstyle": ("psp-encoder", hyperstyle, ()),
     "styleclip": ("styleclip-mapper", styleclip, ()),
     "gfpgan component": ("gfpgan-components", gfpgan_component, ()),
     "rosinality layers": ("rosinality-layers", rosinality_layers, ()),
     "dualstylegan": ("dualstylegan", dualstylegan, ()),
+    "vtoonify": ("dualstylegan", vtoonify, ()),
     "gpen": ("gpen", gpen, ()),
     "lia": ("lia", lia, ()),
     "cips": ("cips", cips, ()),
     "cips with residual blocks": ("cips", cips_residual, ()),
     "styleswin": ("styleswin", styleswin, ()),
     "swapping autoencoder": ("swapping-autoencoder", swapping, ()),
+    "swapping autoencoder, rosinality's encoder": ("rosinality-swapping", rosinality_swapping_encoder, ()),
+    "swapping autoencoder, rosinality's generator": ("rosinality-swapping", rosinality_swapping_generator, ()),
+    "swapping autoencoder, rosinality's patches": ("rosinality-swapping", rosinality_swapping_patches, ()),
+    "semanticstylegan": ("semanticstylegan", semanticstylegan, ()),
+    "semanticstylegan discriminator": ("semanticstylegan", semanticstylegan_discriminator, ()),
     "mobilestylegan": ("mobilestylegan", mobilestylegan, ()),
+    "ada mapping": ("nvidia-stylegan2-ada", ada_mapping, ()),
     "ada generator with labels": ("nvidia-stylegan2-ada", ada_generator, ()),
     "ada discriminator with labels": ("nvidia-stylegan2-ada", ada_discriminator, ()),
     "studiogan discriminator": ("nvidia-stylegan2-ada", studiogan_discriminator, ()),
@@ -1243,6 +1370,7 @@ BUILDERS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "stylegan2 tf, growing discriminator": ("nvidia-stylegan2-tf", stylegan2_tf_growing_discriminator, ()),
     "ada tf with spectral norm": ("nvidia-stylegan2-tf", ada_tf_spectral_discriminator, ()),
     "mmgen stylegan2": ("mmgen-stylegan2", mmgen_stylegan2, ()),
+    "eg3d in mmagic": ("mmgen-stylegan2", mmagic_eg3d, ()),
     "interfacegan stylegan": ("interfacegan-stylegan", interfacegan_stylegan, ()),
     "mmgen stylegan1": ("mmgen-stylegan1", mmgen_stylegan1, ()),
     "mmgen pggan": ("mmgen-pggan", mmgen_pggan, ()),

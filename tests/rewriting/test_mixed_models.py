@@ -18,8 +18,8 @@ from tests.families.builders import BUILDERS, Built
 Run = Callable[..., Result]
 
 MIXED = (
-    *("psp", "dualstylegan", "gpen", "lia", "cips", "styleswin", "swapping autoencoder", "mobilestylegan"),
-    *("mobilestylegan in training", "eg3d", "mat", "separable discriminator"),
+    *("psp", "hyperstyle", "dualstylegan", "vtoonify", "gpen", "lia", "cips", "styleswin", "swapping autoencoder"),
+    *("mobilestylegan", "mobilestylegan in training", "eg3d", "eg3d in mmagic", "mat", "separable discriminator"),
 )
 WRAPPINGS = ("state_dict", "g_ema")
 
