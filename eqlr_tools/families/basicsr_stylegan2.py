@@ -13,6 +13,7 @@ from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.gfpgan_names import BASICSR_DECODER, V1
 from eqlr_tools.families.multipliers import inferred_multiplier
 from eqlr_tools.families.rosinality_names import BASICSR
+from eqlr_tools.families.rules import SCALES
 from eqlr_tools.scaling import dense_fan_in, modulated_fan_in
 
 _GENERATOR = Signature(
@@ -36,6 +37,7 @@ _DECODER_RULES = (
         lr_multiplier=inferred_multiplier,
         bias_rule="lr_multiplier",
         rank=(2,),
+        stated=SCALES,
     ),
     Rule(
         r"(?P<layer>(?:.+\.)?to_rgb.*\.modulated_conv)\.weight",

@@ -15,7 +15,7 @@ and a discriminator, which is rosinality's too (`rosinality_stylegan2.py`).
 from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.layer import Layer
 from eqlr_tools.families.multipliers import Multiplier
-from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.families.rules import SCALES, conv, linear, mapping, modulated
 from eqlr_tools.scaling import dense_fan_in, he_constant
 
 
@@ -54,7 +54,7 @@ FAMILY = Family(
         ),
     ),
     rules=(
-        mapping(r"mapping_net\.layers\.\d+\.weight"),
+        mapping(r"mapping_net\.layers\.\d+\.weight", stated=SCALES),
         modulated(r"synthesis_net\..*to_rgb1?\.conv\.weight", demodulated=False),
         linear(r"synthesis_net\..+\.modulation\.weight"),
         conv(r"loss\.gan_loss\..*(?:convs\..+|final_conv\.\d+)\.weight", bias=None),

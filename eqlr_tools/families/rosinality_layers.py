@@ -10,7 +10,7 @@ torch's or EqualLinear, which have the same names: they are left as they are.
 """
 
 from eqlr_tools.families.family import Family, Rule, Rules, Signature, View
-from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.families.rules import SCALES, conv, linear, mapping, modulated
 from eqlr_tools.scaling import dense_fan_in, transposed_fan_in
 
 _STYLE = "{layer}.modulation.weight"
@@ -37,7 +37,7 @@ def _convolutions(view: View, prefix: str) -> list[Rule]:
 
 def _rules(view: View, prefix: str) -> Rules:
     return (
-        mapping(r"(?:.+\.)?style\.\d+\.weight"),
+        mapping(r"(?:.+\.)?style\.\d+\.weight", stated=SCALES),
         modulated(r"(?P<layer>(?:.+\.)?to_\w+(?:\.\d+)?\.conv)\.weight", demodulated=False, beside=_STYLE),
         modulated(r"(?P<layer>.+\.conv)\.weight", beside=_STYLE),
         linear(r".+\.conv\.modulation\.weight"),

@@ -12,7 +12,7 @@ The mapping network (`style.N`) has lr_mul 0.01 by default, so its weights have 
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rosinality_names import ROSINALITY
-from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.families.rules import SCALES, conv, linear, mapping, modulated
 
 BASE = "rosinality-stylegan2"
 
@@ -36,7 +36,7 @@ WAVELET_DISCRIMINATOR = Signature(
 )
 
 GENERATOR_RULES = (
-    mapping(r"style\.\d+\.weight", stated_multiplier("lr_mlp")),
+    mapping(r"style\.\d+\.weight", stated_multiplier("lr_mlp"), stated=SCALES),
     modulated(r"(?P<layer>to_rgb.*\.conv)\.weight", demodulated=False),
     modulated(r"(?P<layer>.+\.conv)\.weight"),
     linear(r".+\.modulation\.weight"),

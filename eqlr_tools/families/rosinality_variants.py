@@ -20,7 +20,7 @@ from eqlr_tools.families.family import Family, Rule, Rules, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rewrites_names import PSP as PSP_NAMES
 from eqlr_tools.families.rosinality_stylegan2 import BASE, GENERATOR_RULES
-from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.families.rules import SCALES, conv, linear, mapping, modulated
 from eqlr_tools.scaling import transposed_fan_in
 
 _LR = stated_multiplier("lr_mlp")
@@ -81,7 +81,7 @@ STYLECLIP = Family(
             r"mapper\.\w+\.mapping\.1\.weight", 2, also=(r"mapper\.\w+\.mapping\.2\.weight",), what="mappers of latents"
         ),
     ),
-    rules=(mapping(r"mapper\.\w+\.mapping\.\d+\.weight"), *_under(r"decoder\.")),
+    rules=(mapping(r"mapper\.\w+\.mapping\.\d+\.weight", stated=SCALES), *_under(r"decoder\.")),
     over=(BASE,),
 )
 
@@ -99,7 +99,7 @@ DUALSTYLEGAN = Family(
         ),
     ),
     rules=(
-        mapping(r"style\.\d+\.weight", _LR),
+        mapping(r"style\.\d+\.weight", _LR, stated=SCALES),
         conv(r"res\.\d+\.conv2?\.\d+\.weight", bias=None),
         linear(r"res\.\d+\.weight"),
         *_under(r"generator\."),

@@ -9,6 +9,9 @@ from eqlr_tools.families.family import Rule, View
 from eqlr_tools.families.multipliers import MultiplierRule, inferred_multiplier
 from eqlr_tools.scaling import dense_fan_in, modulated_fan_in
 
+SCALES = ("scale", "lr_mul")
+"""Where a pickled module of rosinality's EqualLinear, and of those made after it, states its constants."""
+
 
 def linear(pattern: str, **changes: Any) -> Rule:
     """A fully connected layer, weight (out, in)."""

@@ -12,7 +12,7 @@ real. The discriminator has one trunk for images and one for segmentations, both
 
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
-from eqlr_tools.families.rules import conv, linear, mapping, modulated
+from eqlr_tools.families.rules import SCALES, conv, linear, mapping, modulated
 
 FAMILY = Family(
     id="semanticstylegan",
@@ -34,7 +34,7 @@ FAMILY = Family(
         ),
     ),
     rules=(
-        mapping(r"style\.\d+\.weight", stated_multiplier("lr_mlp")),
+        mapping(r"style\.\d+\.weight", stated_multiplier("lr_mlp"), stated=SCALES),
         conv(r"(?P<layer>pos_embed)\.weights", bias=None),
         modulated(r"local_nets\.\d+\.linears\.\d+\.conv\.weight"),
         linear(r"local_nets\.\d+\.linears\.\d+\.conv\.modulation\.weight"),

@@ -9,7 +9,7 @@ wavelet one of rosinality's SWAGAN (`rosinality_stylegan2.py`); with spectral no
 
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.multipliers import stated_multiplier
-from eqlr_tools.families.rules import linear, mapping
+from eqlr_tools.families.rules import SCALES, linear, mapping
 
 FAMILY = Family(
     id="styleswin",
@@ -25,7 +25,7 @@ FAMILY = Family(
         ),
     ),
     rules=(
-        mapping(r"style\.\d+\.weight", stated_multiplier("lr_mlp")),
+        mapping(r"style\.\d+\.weight", stated_multiplier("lr_mlp"), stated=SCALES),
         linear(r"layers\.\d+\.blocks\.\d+\.norm[12]\.style\.weight"),
     ),
 )

@@ -101,3 +101,45 @@ def test_a_state_dict_says_nothing_and_is_not_believed(network: _Layer, tmp_path
     assert recognition.family == "plain"
     verdict = next(verdict for verdict in recognition.verdicts if verdict.family == "nvidia-layers")
     assert "no pickled module states its weight_gain" in verdict.sentence
+
+
+@pytest.mark.parametrize("family", ["rosinality-stylegan2", "basicsr-stylegan2"])
+def test_a_pickled_module_of_rosinalitys_states_its_multiplier(
+    family: str, tmp_path: Path, run_cli: Callable[..., Result]
+) -> None:
+    """`EqualLinear` keeps `scale` and `lr_mul`; from the size of its weights 0.05 would be read as 0.1."""
+    mapping, conv = {"rosinality-stylegan2": ("style", "conv"), "basicsr-stylegan2": ("style_mlp", "modulated_conv")}[
+        family
+    ]
+    torch.manual_seed(5)
+
+    def equal(i: int, o: int, lr: float) -> torch.nn.Module:
+        layer = torch.nn.Linear(i, o)
+        layer.weight.data = torch.randn(o, i) / lr
+        layer.scale, layer.lr_mul = lr / math.sqrt(i), lr
+        return layer
+
+    def modulated(i: int, o: int, k: int) -> torch.nn.Module:
+        outer = torch.nn.Module()
+        inner = torch.nn.Module()
+        inner.weight, inner.modulation = torch.nn.Parameter(torch.randn(1, o, i, k, k)), equal(16, i, 1.0)
+        outer.add_module(conv, inner)
+        outer.activate = torch.nn.Module()
+        outer.activate.bias = torch.nn.Parameter(torch.zeros(o))
+        return outer
+
+    net = torch.nn.Module()
+    net.add_module(mapping, torch.nn.Sequential(torch.nn.Identity(), *(equal(16, 16, 0.05) for _ in range(2))))
+    net.add_module("conv1" if conv == "conv" else "style_conv1", modulated(12, 12, 3))
+    net.to_rgb1 = modulated(12, 3, 1)
+    source, target = tmp_path / "whole.pt", tmp_path / "plain.safetensors"
+    torch.save(net, source)
+    checkpoint = open_checkpoint(source)
+    recognition = recognise(checkpoint, checkpoint.networks[0])
+    assert recognition.family == family
+    assert not recognition.note  # nothing was inferred
+    assert run_cli("bake", source, target).code == 0
+    baked, stored = load_file(target), net.state_dict()
+    for name in (f"{mapping}.2.weight", f"{mapping}.2.bias"):
+        constant = 0.05 / 4 if name.endswith("weight") else 0.05
+        np.testing.assert_allclose(baked[name], stored[name].numpy().astype(np.float64) * constant, rtol=1e-6)
