@@ -94,7 +94,8 @@ DUALSTYLEGAN = Family(
         Signature(
             r"res\.0\.conv\.0\.weight",
             4,
-            also=(r"(?:generator\.)?generator\.conv1\.conv\.weight",),
+            also=(r"(?:generator\.)?generator\.conv1\.conv\.modulation\.weight", r"res\.0\.conv\.1\.bias"),
+            without=(r"res\.0\.conv\.0\.bias",),
             what="residual style blocks beside the generator",
         ),
     ),
@@ -206,7 +207,8 @@ ROSINALITY_SWAPPING = Family(
         Signature(
             r"stem\.1\.conv1\.\d\.weight",
             4,
-            also=(r"stem\.0\.0\.weight", r"structure\.0\.0\.weight", r"texture\.0\.1\.weight"),
+            also=(r"stem\.0\.1\.bias", r"structure\.0\.0\.weight", r"texture\.0\.1\.weight"),
+            without=(r"stem\.0\.0\.bias", r"stem\.0\.1\.weight"),
             what="an encoder of structure and texture",
         ),
         Signature(
