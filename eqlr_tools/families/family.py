@@ -253,7 +253,7 @@ class Family:
         }
         for index, names in matches.items():
             rule = rules[index]
-            for group in _alike(names) if self.generic else [names]:
+            for group in _alike(names):
                 multiplier = overrides.multiplier_for(rule, view, [name for name, _ in group], self.generic)
                 found += [
                     _layer(rule, name, match, prefix, view, multiplier, overrides, kinds) for name, match in group

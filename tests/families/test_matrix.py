@@ -129,7 +129,11 @@ def test_any_size_prefix_and_container(name: str, round_: int, tmp_path: Path, r
     assert run_cli("bake", target, tmp_path / f"again{suffix}", *answers).code in (2, 3)
 
 
-@pytest.mark.parametrize(("first", "second"), [("G.", "D."), ("model.gen.", "model.dis."), ("net_g.", "net_d.")])
+TOGETHER = [("G.", "D."), ("model.gen.", "model.dis."), ("net_g.", "net_d."), ("G.", "")]
+"""Prefixes of a generator and a discriminator; with none in front of one, its rules see the other's names as well."""
+
+
+@pytest.mark.parametrize(("first", "second"), TOGETHER)
 @pytest.mark.parametrize("plain", [False, True])
 def test_both_networks_and_plain_ones_in_one_flat_file(first: str, second: str, plain: bool, tmp_path: Path) -> None:
     generator, discriminator = ada_generator(prefix=first), Built()
