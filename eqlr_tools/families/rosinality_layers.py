@@ -6,14 +6,18 @@
     mapping           `style.N`
 
 The arithmetic is that of `rosinality_stylegan2.py`. A to-RGB layer is told by its name. Linear layers elsewhere may be
-torch's or EqualLinear, which have the same names: they are left as they are.
+torch's or EqualLinear, which have the same names, and so may convolutions without an activation: they are left as they
+are, unless they have the size of equalized ones, which is asked about.
 """
 
-from eqlr_tools.families.family import Family, Rule, Rules, Signature, View
+from eqlr_tools.families.family import Family, Overrides, Question, Rule, Rules, Signature, View
+from eqlr_tools.families.plain import plain_layers
 from eqlr_tools.families.rules import SCALES, conv, linear, mapping, modulated
+from eqlr_tools.families.statistics import has_equalized_size
 from eqlr_tools.scaling import dense_fan_in, transposed_fan_in
 
 _STYLE = "{layer}.modulation.weight"
+_KINDS = ("linear", "conv2d", "conv_transpose2d")
 
 
 def _convolutions(view: View, prefix: str) -> list[Rule]:
@@ -45,6 +49,24 @@ def _rules(view: View, prefix: str) -> Rules:
     )
 
 
+def _question(view: View, prefix: str) -> Question | None:
+    """Half a network baked is none: layers of equalized size that nothing else tells are for the user to decide on."""
+    told = {layer.weight for layer in FAMILY.layers(view, prefix, Overrides())}
+    alike = [layer for layer in plain_layers(view, told) if layer.kind in _KINDS and layer.weight.startswith(prefix)]
+    large = [layer.name for layer in alike if has_equalized_size(view, layer)]
+    if not large:
+        return None
+    more = f" and {len(large) - 1} more" if len(large) > 1 else ""
+    return Question(
+        f"it has rosinality's modulated layers, and {large[0]}{more} of equalized size, which may be equalized or not",
+        (
+            f"--family {FAMILY.id}: they are plain, and left as they are",
+            "--families FILE.py: a family of your own says which are equalized (docs/add-a-family.md)",
+        ),
+        f"--family {FAMILY.id} or --families FILE.py",
+    )
+
+
 FAMILY = Family(
     id="rosinality-layers",
     title="rosinality's StyleGAN2 layers in a network without a name here",
@@ -57,5 +79,6 @@ FAMILY = Family(
     ),
     rules=_rules,
     generic=True,
+    question=_question,
     advice="linear layers outside its mapping and styles are left as they are: nothing tells plain ones from equalized",
 )

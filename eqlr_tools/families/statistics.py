@@ -18,6 +18,12 @@ _RMS_ABOVE = 0.5
 _SCALED_ABOVE = 8.0
 
 
+def has_equalized_size(view: View, layer: Layer) -> bool:
+    """True if this one layer's weights have it: enough to ask about the layer, where its neighbours are equalized."""
+    rms = view.rms(layer.weight)
+    return rms > _RMS_ABOVE and rms * math.sqrt(layer.fan_in) > _SCALED_ABOVE
+
+
 def looks_equalized(view: View, layers: Iterable[Layer]) -> str:
     """Say so if the weights have the size of equalized ones; empty if not, or if there are few to go by."""
     sizes = []

@@ -307,3 +307,26 @@ def test_a_named_hook_is_seen_beside_spectral_norm(tmp_path: Path, run_cli: Run)
             torch.testing.assert_close(found, state[f"generator.{name}"] * constant)
         for name, tensor in SPECTRAL["weight_orig"].items():
             torch.testing.assert_close(baked[name], tensor, rtol=0, atol=0)
+
+
+def test_half_a_network_of_rosinalitys_layers_is_not_baked_unasked(tmp_path: Path, run_cli: Run) -> None:
+    """A linear layer beside them has torch's names, be it EqualLinear or not; its size is a reason to ask."""
+    modulated = {
+        "body.0.conv.weight": _normal(1, 80, 80, 3, 3),
+        "body.0.conv.modulation.weight": _normal(80, 80),
+        "body.0.conv.modulation.bias": torch.ones(80),
+        "body.0.activate.bias": _normal(80),
+        "table_embed.weight": _normal(10, 80),
+    }
+    source, target = tmp_path / "net.pt", tmp_path / "plain.pt"
+    torch.save({**modulated, "head.weight": _normal(40, 80, std=0.1), "head.bias": _normal(40)}, source)
+    assert run_cli("bake", source, target).code == 0
+    torch.save({**modulated, "head.weight": _normal(40, 80), "head.bias": _normal(40)}, source)
+    asked = run_cli("bake", source, tmp_path / "out.pt")
+    assert (asked.code, (tmp_path / "out.pt").exists()) == (2, False)
+    said = " ".join(asked.stderr.split())
+    assert "head of equalized size, which may be equalized or not" in said
+    assert "--family rosinality-layers" in said
+    assert run_cli("bake", source, tmp_path / "out.pt", "--family", "rosinality-layers").code == 0
+    head = torch.load(tmp_path / "out.pt", weights_only=True)["head.weight"]
+    assert torch.equal(head, torch.load(source, weights_only=True)["head.weight"])
