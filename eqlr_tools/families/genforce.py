@@ -8,7 +8,7 @@
 The mapping networks of StyleGAN and StyleGAN2 have the same keys and shapes and another gain, so the synthesis keys
 decide. Style biases are stored without the +1 that the code adds. PGGAN's `layer0` is a 4x4 convolution on a 1x1
 input, whose fan-in (in * 16) stands in for the sqrt(2) / 4 of the dense layer; its fused up-convolutions are stored
-(in, out, k, k), so there the bias tells which axis is which.
+(in, out, k, k), so there the bias tells which axis is which. A mapping network on its own can be either's.
 """
 
 import re
@@ -16,13 +16,24 @@ import re
 from eqlr_tools.families.family import Family, Rules, Signature, View
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.progan_port_names import GENFORCE as GENFORCE_PGGAN
-from eqlr_tools.families.rules import conv, linear, mapping, switched_off
+from eqlr_tools.families.rules import conv, linear, mapping, small_alone, switched_off
 from eqlr_tools.families.stylegan1_names import GENFORCE as GENFORCE_STYLEGAN
 from eqlr_tools.families.stylegan2_names import GENFORCE
 from eqlr_tools.scaling import SQRT2, transposed_fan_in
 
 _LRMUL = stated_multiplier("mapping_lr_mul", "mapping_lr_mult")
 _UPSTREAM = "genforce/genforce"
+_MAPPING_ALONE = Signature(
+    r"mapping\.dense0\.weight",
+    2,
+    also=(r"mapping\.dense1\.weight",),
+    without=(r"synthesis\..+",),
+    what="a mapping network without its synthesis, which would tell StyleGAN from StyleGAN2",
+)
+
+
+def _doubt(view: View, prefix: str) -> str:
+    return small_alone(view, prefix, r"mapping\.dense\d+") or switched_off("use_wscale")(view, prefix)
 
 
 def _last_dense(view: View, prefix: str) -> str:
@@ -85,6 +96,7 @@ STYLEGAN2 = Family(
             never=(r"lod",),
             what="StyleGAN2's discriminator",
         ),
+        _MAPPING_ALONE,
     ),
     rules=(
         mapping(r"mapping\.dense\d+\.weight", _LRMUL),
@@ -95,7 +107,7 @@ STYLEGAN2 = Family(
         conv(r"(?:synthesis\.)?(?:layer|skip_layer|input|output)\d+\.weight"),
     ),
     namings=GENFORCE,
-    doubt=switched_off("use_wscale"),
+    doubt=_doubt,
     load_back=_LOAD_BACK,
     keep_multiplier=True,
 )
@@ -118,10 +130,11 @@ STYLEGAN = Family(
             also=(r"lod", r"layer1\.blur\.kernel"),
             what="StyleGAN's discriminator",
         ),
+        _MAPPING_ALONE,
     ),
     rules=progressive_rules,
     namings=GENFORCE_STYLEGAN,
-    doubt=switched_off("use_wscale"),
+    doubt=_doubt,
     load_back=_LOAD_BACK,
     keep_multiplier=True,
 )

@@ -9,21 +9,15 @@ constant, which a bake need not know.
 
 from eqlr_tools.families.family import Family, Signature, View
 from eqlr_tools.families.multipliers import stated_multiplier
-from eqlr_tools.families.rules import conv, linear, mapping, switched_off
+from eqlr_tools.families.rules import conv, linear, mapping, small_alone, switched_off
 from eqlr_tools.families.stylegan1_ports import HUANGZH13
 from eqlr_tools.scaling import SQRT2
 
 _LRMUL = stated_multiplier("mapping_lrmul")
-_PULSE_ALONE_ABOVE = 10.0
-"""rms from which `denseN` layers on their own are a mapping network with lr 0.01, stored near 100."""
 
 
 def _doubt(view: View, prefix: str) -> str:
-    """A mapping network on its own has the names of any little MLP: only its size shows what it is."""
-    alone = all(name.removeprefix(prefix).startswith("dense") for name in view.shapes)
-    if alone and view.rms(f"{prefix}dense0.weight") < _PULSE_ALONE_ABOVE:
-        return "nothing else says that these are the layers of a mapping network"
-    return switched_off("use_wscale")(view, prefix)
+    return small_alone(view, prefix, r"dense\d+") or switched_off("use_wscale")(view, prefix)
 
 
 FAMILY = Family(
@@ -43,16 +37,26 @@ FAMILY = Family(
             also=(r"final_block\.dense1\.weight", r"from_rgb\.0\.weight"),
             what="the discriminator",
         ),
+        Signature(
+            r"4x4\.dense1\.weight",
+            2,
+            also=(r"\d+x\d+\.conv1_down\.weight", r"fromrgb\.weight"),
+            what="lernapparat's discriminator",
+        ),
         Signature(r"g_mapping\.(?:map\.)?dense0\.weight", 2, what="the mapping network"),
         Signature(
-            r"dense0\.weight", 2, also=(r"dense7\.weight",), never=(r"synthesis\..+",), what="PULSE's mapping network"
+            r"dense0\.weight",
+            2,
+            also=(r"dense7\.weight",),
+            never=(r"(?:synthesis|mapping)\..+",),
+            what="PULSE's mapping network",
         ),
     ),
     rules=(
         mapping(r"(?:.*mapping\.(?:map\.)?)?dense\d+\.weight", _LRMUL, gain=SQRT2),
         linear(r".+\.style_mod\.lin\.weight"),
-        linear(r"(?:.+\.)?final_block\.dense1\.weight"),
-        linear(r"(?:.+\.)?final_block\.dense0\.weight", gain=SQRT2),
+        linear(r"(?:.+\.)?(?:final_block|4x4)\.dense1\.weight"),
+        linear(r"(?:.+\.)?(?:final_block|4x4)\.dense0\.weight", gain=SQRT2),
         linear(r"(?:.+\.)?(?:init_block|blocks\.4x4)\.dense\.weight", gain=SQRT2 / 4),
         conv(r"(?:.+\.)?(?:to_rgb\.\d+|torgb)\.weight"),
         conv(r"(?:.+\.)?(?:from_rgb\.\d+|fromrgb)\.weight", gain=SQRT2),

@@ -10,7 +10,7 @@ from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
 from eqlr_tools.checkpoints.tensors import Tensor
-from eqlr_tools.errors import AmbiguousError, UsageError
+from eqlr_tools.errors import UsageError
 from eqlr_tools.families.catalogue import FAMILIES, known_families
 from eqlr_tools.families.family import ALL, Family, Overrides, Question, Verdict
 from eqlr_tools.families.layer import Layer
@@ -94,8 +94,8 @@ def recognise(
 ) -> Recognition:
     """Ask every family about a network, and decide. `family` is the user's decision, which overrules doubts.
 
-    Raises AmbiguousError if several families claim the network and none of them is more specific than the others,
-    UsageError if the named one does not fit.
+    If several families claim the network and none of them is more specific than the others, that is the question.
+    Raises UsageError if the named one does not fit.
     """
     found = _recognise(checkpoint, network, family, overrides or Overrides())
     view = NetworkView(network, checkpoint)
@@ -118,9 +118,12 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
     if family == PLAIN:
         return _plain(network, view, verdicts, None, "taken as plain, as told")
     verdicts = _with_recorded(verdicts, view, done, overrides)
-    verdict = _decide(checkpoint, network, verdicts, family, (done or {}).get("family"))
-    if verdict is None:
+    claims = _decide(checkpoint, network, verdicts, family, (done or {}).get("family"))
+    if not claims:
         return _plain(network, view, verdicts, None, "")
+    if len(claims) > 1:
+        return _undecided(network, view, verdicts, None, _which_of(claims), _layers_claimed(view, claims, overrides))
+    verdict = claims[0]
     layout = family_named(verdict.family)
     if not layout.equalized:
         return _plain(network, view, verdicts, layout, layout.advice)
@@ -146,13 +149,43 @@ def _recognise(checkpoint: Checkpoint, network: Network, family: str | None, ove
     if question is None and asking:
         question, layout = asking.question, asking.family
     if question:
-        layers = [replace(layer, scale=None) if layer.equalized else layer for layer in layers]
-        every = _with_plain(view, layers)
-        asked = f"{question.text}; answer with {question.answer}"
-        return Recognition(network, UNDECIDED, layout, every, verdicts, asked, question=question)
+        return _undecided(network, view, verdicts, layout, question, layers)
     note = "; ".join(filter(None, (layout.advice, *(part.sentence for part in others), inference(layers))))
     fixed = {layer.weight: f"it is {part.family.id}'s" for part in others for layer in part.layers}
     return Recognition(network, layout.id, layout, _with_plain(view, layers), verdicts, note, fixed=fixed)
+
+
+def _undecided(
+    network: Network,
+    view: NetworkView,
+    verdicts: tuple[Verdict, ...],
+    layout: Family | None,
+    question: Question,
+    layers: list[Layer],
+) -> Recognition:
+    """The network with the open question; no constant of it is known."""
+    unknown = [replace(layer, scale=None) if layer.equalized else layer for layer in layers]
+    asked = f"{question.text}; answer with {question.answer}"
+    return Recognition(network, UNDECIDED, layout, _with_plain(view, unknown), verdicts, asked, question=question)
+
+
+def _which_of(claims: Sequence[Verdict]) -> Question:
+    """What is asked where several families know the names equally well."""
+    families = [family_named(verdict.family) for verdict in claims]
+    return Question(
+        f"its names are those of {' and of '.join(family.id for family in families)}",
+        tuple(f"--family {family.id}: {family.title}" for family in families),
+        "--family NAME",
+    )
+
+
+def _layers_claimed(view: NetworkView, claims: Sequence[Verdict], overrides: Overrides) -> list[Layer]:
+    """The layers that any of several families claims."""
+    claimed: dict[str, Layer] = {}
+    for verdict in claims:
+        for layer in family_named(verdict.family).all_layers(view, verdict, overrides):
+            claimed.setdefault(layer.weight, layer)
+    return in_order(view, claimed.values())
 
 
 def _multiplied_only(layer: Layer, multiplier: float | None) -> Layer:
@@ -202,10 +235,11 @@ def _undoubted(family: Family, done: dict[str, Any] | None) -> Family:
 
 def _decide(
     checkpoint: Checkpoint, network: Network, verdicts: tuple[Verdict, ...], family: str | None, recorded: str | None
-) -> Verdict | None:
+) -> tuple[Verdict, ...]:
     """The one verdict that counts: the named family's, or that of the most specific family, or none.
 
-    A file that eqlr baked may lack what told its family from one with the same names; then the `recorded` one counts.
+    Several if they claim the same part of the network, and none of them is more specific. A file that eqlr baked may
+    lack what told its family from one with the same names; then the `recorded` one counts.
     """
     matched = [verdict for verdict in verdicts if verdict.matched]
     if family is not None:
@@ -216,7 +250,7 @@ def _decide(
                 f"{checkpoint.path}: network {network.name} is not {chosen.id}: {said.sentence}",
                 hint=f"eqlr explain {checkpoint.path} shows what every family says",
             )
-        return said
+        return (said,)
     named = {verdict.family: family_named(verdict.family) for verdict in matched}
     outdone = {name for claimant in named.values() for name in claimant.over}
     for claimant in named.values():
@@ -226,11 +260,8 @@ def _decide(
     left = [v for v in matched if v.family not in outdone and not (specific and named[v.family].generic)]
     left = [verdict for verdict in left if verdict.family == recorded] or left
     if len(left) > 1 and are_apart(left):
-        return next((verdict for verdict in left if named[verdict.family].equalized), left[0])
-    if len(left) > 1:
-        names = " or ".join(verdict.family for verdict in left)
-        raise AmbiguousError(f"{checkpoint.path}: network {network.name} can be {names}", hint="--family NAME decides")
-    return left[0] if left else None
+        return (next((verdict for verdict in left if named[verdict.family].equalized), left[0]),)
+    return tuple(left)
 
 
 def _settled(question: Question, family: str | None, overrides: Overrides) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -47,3 +48,18 @@ def switched_off(name: str) -> Callable[[View, str], str]:
         return f"its configuration says {name} = False" if view.said(name) is False else ""
 
     return doubt
+
+
+_ALONE_ABOVE = 10.0
+"""rms from which layers on their own are a mapping network with lr 0.01, stored near 100."""
+
+
+def small_alone(view: View, prefix: str, layers: str) -> str:
+    """The doubt of a mapping network on its own: it has the names of any little MLP, and only its size tells it."""
+    inside = [name.removeprefix(prefix) for name in view.shapes if name.startswith(prefix)]
+    matches = [re.match(rf"{layers}\.weight", name) for name in inside]
+    weights = [f"{prefix}{match[0]}" for match in matches if match]
+    alone = bool(weights) and all(re.match(rf"{layers}\.|truncation\.", name) for name in inside)
+    if alone and max(map(view.rms, weights)) < _ALONE_ABOVE:
+        return "nothing else says that these are the layers of a mapping network"
+    return ""
