@@ -5,7 +5,8 @@
     parametrization  a lone `X.parametrizations.weight.original` (ot-vae-lightning: w = v * lr * gain / sqrt(fan_in),
                      its bias, `X.parametrizations.bias.original`, in fact applied as stored)
     WSConv copies    a wrapped layer, `X.conv.weight` or `X.linear.weight`, with the bias beside it, `X.bias`, the
-                     weights stored near N(0, 1)
+                     weights stored near N(0, 1); an EqualizedLR around a whole layer leaves its bias inside,
+                     `X.layer.weight` and `X.layer.bias`, or `X.module.weight` and `X.module.bias`
 
 For the first two, fan_in is shape[1] * prod(kernel), of transposed convolutions too; the third have copies that count
 otherwise, so they ask. All three stand back where a family with a name matches. A multiplier is believed of those
@@ -174,17 +175,20 @@ PARAMETRIZATION = Family(
     ),
 )
 
+_WHOLE = r"(?:layer|module)"
 _WRAPPED = r"(?:(?:de|up|t)?_?conv\w*|lin(?:ear)?|fc|dense|layer|module|inner|wrapped)"
 
 
 def _wrapped(view: View, prefix: str) -> Iterator[tuple[str, Shape]]:
-    """Weights of layers whose bias, one number for each output, stands beside them instead of inside."""
+    """Weights of layers in a wrapper: their bias, one number for each output, stands beside them, or they are whole."""
     for name, shape in view.shapes.items():
         match = re.fullmatch(rf"(?P<outer>.+)\.{_WRAPPED}\.weight", name)
         if match is None or not name.startswith(prefix) or len(shape) not in _KINDS:
             continue
-        bias = view.shapes.get(f"{match['outer']}.bias")
-        if bias is not None and name[: -len("weight")] + "bias" not in view.shapes and math.prod(bias) in shape[:2]:
+        inside = view.shapes.get(name[: -len("weight")] + "bias")
+        whole = inside is not None and re.fullmatch(rf".+\.{_WHOLE}\.weight", name) is not None
+        bias = inside if whole else view.shapes.get(f"{match['outer']}.bias") if inside is None else None
+        if bias is not None and math.prod(bias) in shape[:2]:
             yield name, shape
 
 
@@ -192,7 +196,7 @@ def _looks_plain(view: View, prefix: str) -> str:
     """Why the wrapped layers of a network are not believed to be equalized; empty if they may be."""
     found = list(_wrapped(view, prefix))
     if len(found) < _LEAST_WRAPPED:
-        return "too few layers have their bias beside them"
+        return "too few layers are in a wrapper"
     sizes = [view.rms(name) for name, _ in found]
     ratios = [rms * math.sqrt(second_axis_fan_in(shape)) for rms, (_, shape) in zip(sizes, found, strict=True)]
     if statistics.median(sizes) < _EQUALIZED_RMS or statistics.median(ratios) < _EQUALIZED_RATIO:
@@ -202,7 +206,8 @@ def _looks_plain(view: View, prefix: str) -> str:
 
 def _wrapped_question(view: View, prefix: str) -> Question:
     question = _gain_question(
-        "its layers look like WSConv2d and WSLinear, stored near N(0, 1)", "WSConv2d of the aladdinpersson tutorial"
+        "its layers look like WSConv2d and WSLinear, stored near N(0, 1)",
+        "WSConv2d of the aladdinpersson tutorial, EqualizedLR around a layer (biases as stored)",
     )
     transposed = [name for name, shape in _wrapped(view, prefix) if _is_transposed(name, shape, view)]
     if not transposed:
@@ -233,19 +238,20 @@ WSCONV = Family(
     architecture="any",
     upstream="various",
     signatures=(
-        Signature(rf".+\.{_WRAPPED}\.weight", also=(r".+\.bias",), what="a bias beside the layer that it belongs to"),
+        Signature(rf".+\.{_WRAPPED}\.weight", also=(r".+\.bias",), what="a layer in a wrapper"),
     ),
     rules=tuple(
         Rule(
-            rf"(?P<layer>(?P<outer>.+)\.{_WRAPPED})\.weight",
+            rf"(?P<layer>(?P<outer>.+)\.{inner})\.weight",
             kind,
             second_axis_fan_in,
-            bias="{outer}.bias",
-            unless="{layer}.bias",
-            beside="{outer}.bias",
+            bias=bias,
+            unless=unless,
+            beside=bias,
             rank=(rank,),
         )
         for rank, kind in _KINDS.items()
+        for inner, bias, unless in ((_WHOLE, "{layer}.bias", None), (_WRAPPED, "{outer}.bias", "{layer}.bias"))
     ),
     generic=True,
     doubt=_looks_plain,
