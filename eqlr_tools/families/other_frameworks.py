@@ -1,10 +1,16 @@
-"""Ports to JAX and Chainer, as far as their names say what they are.
+"""Ports to JAX and Chainer, and from there to torch, as far as their names say what they are.
 
 matthias-wright/flaxmodels      StyleGAN2: w = v * lr / sqrt(fan_in), b_eff = b * lr; dense (in, out), convolutions
-                                (k, k, in, out); fan_in is everything but the last axis; +1 on styles at run time
+                                (k, k, in, out); fan_in is everything but the last axis; +1 on styles at run time;
+                                a conditional discriminator has a label embedding and mapping of its own, lr 0.1
 pfnet-research/chainer-gan-lib  y = conv(x * sqrt(2 / fan_in), v) + b, v at `X/c/W`; a deconvolution, stored
                                 (in, out, k, k), counts its input channels alone (its issue 9)
+pfnet-research/chainer-stylegan the same links (`common/networks/component/pggan.py`), where styles, to-RGB and the
+                                discriminator's last layer have gain 1 instead of sqrt(2)
+teome/progressive-gan           chainer-gan-lib's networks in torch, v at `X.c.weight`
 """
+
+import re
 
 from eqlr_tools.families.family import Family, Rule, Rules, Signature, View
 from eqlr_tools.families.multipliers import MultiplierRule, inferred_multiplier
@@ -47,7 +53,9 @@ FLAX = Family(
     rules=(
         _flax(rf"mapping_network{_S}fc\d+", 2, inferred_multiplier),
         _flax(rf"mapping_network{_S}label_embedding", 2, inferred_multiplier),
-        _flax(r"(?:affine|fc0|output)", 2),
+        _flax(r"label_embedding", 2, inferred_multiplier),
+        _flax(rf"(?:affine|block_4x4{_S}(?:fc0|output))", 2),
+        _flax(r"fc\d+", 2, inferred_multiplier),
         _flax(rf"torgb{_S}conv", 4),
         _flax(rf"layer\d{_S}conv", 4, demodulated=True),
         _flax(r"(?:fromrgb|conv\d|skip)", 4),
@@ -55,26 +63,56 @@ FLAX = Family(
 )
 
 
+_STYLED = r"(?:.+/)?blocks/\d+/s\d/s/c/W"
+"""A style of chainer-stylegan's generator: its to-RGB layers, `outs`, are those of other networks by name alone."""
+
+
 def _chainer_rules(view: View, prefix: str) -> Rules:
     """A deconvolution is told by its bias, which is as long as the second axis."""
+    styled = any(re.fullmatch(_STYLED, name) for name in view.shapes)
+    linear_output = re.compile(r"(?:.+/)?(?:blocks/\d+/(?:s\d/[sb]|l2)" + (r"|outs/\d+)" if styled else ")"))
     rules = []
     for name, shape in view.shapes.items():
-        bias = view.shapes.get(name[:-1] + "b")
-        if not (name.startswith(prefix) and name.endswith("/c/W")) or len(shape) not in (2, 4):
+        match = re.fullmatch(r"(?P<layer>.+)(?P<c>[./]c[./])(?P<last>W|weight)", name)
+        if match is None or not name.startswith(prefix) or len(shape) not in (2, 4):
             continue
-        transposed = len(shape) == 4 and bias is not None and shape[0] != shape[1] and tuple(bias) == (shape[1],)
+        bias = match["layer"] + match["c"] + ("b" if match["last"] == "W" else "bias")
+        outputs = tuple(view.shapes.get(bias, ()))
+        transposed = len(shape) == 4 and shape[0] != shape[1] and outputs == (shape[1],)
         kind = "linear" if len(shape) == 2 else "conv_transpose2d" if transposed else "conv2d"
-        fan_in = channel_fan_in if transposed else dense_fan_in
-        layer = name[len(prefix) : -2]
-        rules.append(Rule(rf"(?P<layer>{layer})/W", kind, fan_in, SQRT2, bias="{layer}/b"))
+        layer = re.escape(name[len(prefix) : match.start("last") - 1])
+        rules.append(
+            Rule(
+                rf"(?P<layer>{layer})[./](?:W|weight)",
+                kind,
+                channel_fan_in if transposed else dense_fan_in,
+                1.0 if linear_output.fullmatch(match["layer"]) else SQRT2,
+                bias=bias[len(prefix) :],
+                layout="IOkk" if transposed else "",
+            )
+        )
     return tuple(rules)
 
 
 CHAINER = Family(
     id="chainer-progan",
-    title="ProGAN and StyleGAN in Chainer (chainer-gan-lib)",
+    title="ProGAN and StyleGAN in Chainer (chainer-gan-lib, chainer-stylegan), and in torch after it (teome)",
     architecture="progan",
     upstream="pfnet-research/chainer-gan-lib",
-    signatures=(Signature(r".+/c/W", also=(r".+/c/b",), what="an equalized link around its `c`"),),
+    signatures=(
+        Signature(r".+/c/W", also=(r".+/c/b",), what="an equalized link around its `c`"),
+        Signature(
+            r"c0\.c\.weight",
+            4,
+            also=(r"c1\.c\.weight", r"out0\.c\.weight", r"b1\.c0\.c\.weight"),
+            what="the generator's equalized layers around their `c`",
+        ),
+        Signature(
+            r"in0\.c\.weight",
+            4,
+            also=(r"out2\.c\.weight", r"b1\.c0\.c\.weight"),
+            what="the discriminator's equalized layers around their `c`",
+        ),
+    ),
     rules=_chainer_rules,
 )

@@ -1,4 +1,4 @@
-"""Every family against a second opinion: the constants of `builders.py`, written from the facts."""
+"""Every family against a second opinion: the constants of `builders.py` and `ports.py`, written from the facts."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from eqlr_tools.families.catalogue import FAMILIES
 from eqlr_tools.families.registry import recognise
 from tests.conftest import Result
 from tests.families.builders import BUILDERS, Built
+from tests.families.ports import PORTS
 
 COVERED_ELSEWHERE = {
     "nvidia-layers",  # test_stated_layers.py
@@ -26,7 +27,8 @@ COVERED_ELSEWHERE = {
     "labml-stylegan2",
     "imaginaire-scaledlr",
 }
-EACH = pytest.mark.parametrize("name", BUILDERS)
+NETWORKS = {**BUILDERS, **PORTS}
+EACH = pytest.mark.parametrize("name", NETWORKS)
 
 
 def save(net: Built, folder: Path, prefix: str = "") -> Path:
@@ -56,7 +58,7 @@ def check_baked(net: Built, target: Path, prefix: str = "") -> None:
 
 @EACH
 def test_bakes_to_the_constants_of_the_original_code(name: str, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
-    family, build, answers = BUILDERS[name]
+    family, build, answers = NETWORKS[name]
     net = build()
     source, target = save(net, tmp_path), tmp_path / "baked.safetensors"
     result = run_cli("bake", source, target, *answers)
@@ -69,7 +71,7 @@ def test_bakes_to_the_constants_of_the_original_code(name: str, tmp_path: Path, 
 
 @EACH
 def test_a_prefix_of_data_parallel_changes_nothing(name: str, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
-    _, build, answers = BUILDERS[name]
+    _, build, answers = NETWORKS[name]
     if "/" in next(iter(build().constants)):
         return  # TensorFlow and JAX names have no DataParallel in front
     net = build()
@@ -82,7 +84,7 @@ def test_a_prefix_of_data_parallel_changes_nothing(name: str, tmp_path: Path, ru
 def test_an_open_question_ends_in_exit_2_with_its_answer(
     name: str, tmp_path: Path, run_cli: Callable[..., Result]
 ) -> None:
-    family, build, answers = BUILDERS[name]
+    family, build, answers = NETWORKS[name]
     source = save(build(), tmp_path)
     result = run_cli("bake", source, tmp_path / "out.safetensors")
     if not answers:
@@ -101,7 +103,7 @@ def test_an_open_question_ends_in_exit_2_with_its_answer(
 @EACH
 def test_baking_twice_changes_nothing_unasked(name: str, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
     """Also where the record of the bake is lost: the weights' size or the names give it away."""
-    _, build, _ = BUILDERS[name]
+    _, build, _ = NETWORKS[name]
     net = build()
     folder = tmp_path / "again"
     folder.mkdir()
@@ -116,7 +118,7 @@ def test_baking_twice_changes_nothing_unasked(name: str, tmp_path: Path, run_cli
 @EACH
 def test_no_option_bakes_twice_what_eqlr_baked(name: str, tmp_path: Path, run_cli: Callable[..., Result]) -> None:
     """The option that answered the question, or named the family, is given to the second bake out of habit."""
-    family, build, answers = BUILDERS[name]
+    family, build, answers = NETWORKS[name]
     baked, out = tmp_path / "baked.safetensors", tmp_path / "out.safetensors"
     assert run_cli("bake", save(build(), tmp_path), baked, *answers).code == 0
     for options in (answers, ("--family", family), ("--gain", "1"), ("--family", family, "--gain", "1")):
@@ -125,5 +127,5 @@ def test_no_option_bakes_twice_what_eqlr_baked(name: str, tmp_path: Path, run_cl
 
 
 def test_every_family_has_a_reference() -> None:
-    tested = {family for family, _, _ in BUILDERS.values()} | COVERED_ELSEWHERE
+    tested = {family for family, _, _ in NETWORKS.values()} | COVERED_ELSEWHERE
     assert {family.id for family in FAMILIES if family.equalized} <= tested
