@@ -82,7 +82,8 @@ def flatten_module(record: Record, tree: ModuleTree, source: str, work: Work, pr
 
 
 def plain_attributes(attributes: dict[Any, Any], source: str) -> dict[str, Any]:
-    """The attributes that are numbers, strings, or small lists and tables of them, without torch's internal ones."""
+    """The attributes that are numbers (tensors of one, too), strings, or small lists and tables of them, without
+    torch's internal ones."""
     plain = {}
     for name, value in attributes.items():
         if isinstance(name, str) and (not name.startswith("_") or name in _CONSTRUCTOR_ARGUMENTS):
@@ -108,6 +109,8 @@ class _Plain:
             return value
         if isinstance(value, Record) and is_array(value):
             return self._array(array_tensor(value, self.source))
+        if isinstance(value, Tensor) and value.numel == 1 and value.dtype.is_float:
+            return value.values().reshape(()).tolist()
         if isinstance(value, Record) and not value.arguments and not value.items:
             value = {**value.pairs, **value.attributes}
         if isinstance(value, list | tuple):

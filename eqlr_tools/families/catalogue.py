@@ -93,6 +93,7 @@ FAMILIES: tuple[Family, ...] = (
     aladdin.PROGAN,
     aladdin.STYLEGAN,
     nashory.FAMILY,
+    nashory.MODULES,
     huangzh13.FAMILY,
     genforce.STYLEGAN2,
     genforce.STYLEGAN,

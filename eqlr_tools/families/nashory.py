@@ -2,10 +2,11 @@
 
     scale = sqrt(mean(w0 ** 2)) of the Kaiming-initialised w0;    stored w0 / scale;    y = conv(x * scale, v) + b
 
-The scale is a plain attribute and is *not saved*; building the model again draws another one. It is near
-gain / sqrt(fan_in) with the gain of the initialiser: within 0.15 % for a wide layer, within 10 % for a to-RGB of 48
-weights. So the exact constant is lost, and this is the best that anybody can offer. A transposed convolution follows
-torch's initialiser, which counts out * k * k.
+The scale is a plain attribute and is *not saved* in a state dict; building the model again draws another one. It is
+near gain / sqrt(fan_in) with the gain of the initialiser: within 0.15 % for a wide layer, within 10 % for a to-RGB of
+48 weights. So the exact constant is lost, and this is the best that anybody can offer. A transposed convolution follows
+torch's initialiser, which counts out * k * k. Whole pickled modules, which deepsound saves, do hold it: as `c`, or
+`scale` or `wscale`, of the wrapper.
 
     nashory     `X.conv.weight`, `X.bias`                            a = 1, which is gain 1
     deepsound   `blocks.N.c1.conv.weight`, its bias inside           a = 0, gain sqrt(2); the last `linear` is plain
@@ -18,11 +19,16 @@ outside, and its constants are exact.
 
 import math
 import re
+from dataclasses import replace
+from typing import Any
 
 from eqlr_tools.families.family import Family, Question, Rule, Rules, Signature, View
+from eqlr_tools.families.kinds import kind_beside
+from eqlr_tools.families.layer import Layer
+from eqlr_tools.families.multipliers import Multiplier
 from eqlr_tools.families.progan_port_names import NASHORY
 from eqlr_tools.families.rules import conv, linear
-from eqlr_tools.scaling import SQRT2, Shape
+from eqlr_tools.scaling import SQRT2, Shape, dense_fan_in
 
 _ID = "rms-progan"
 _TO_RGB, _FROM_RGB = "rgb_h.conv.0", "rgb_h.conv"
@@ -30,6 +36,8 @@ _INCOMING = ".incoming.weight"
 _LEAKY = math.sqrt(2 / (1 + 2 / (1 + 0.2**2)))
 """Kaiming's gain for `a = calculate_gain("leaky_relu", 0.2)`: the gain given in place of the slope."""
 _MOST_COLOURS = 4
+_SCALES = ("scale", "wscale", "c")
+"""What the wrappers of nashory and pengge, zsef123 and deepsound call their scale."""
 
 
 def _question(view: View, prefix: str) -> Question | None:
@@ -95,6 +103,37 @@ def _gain(shape: Shape) -> float:
     return 1.0 if shape[0] <= _MOST_COLOURS and math.prod(shape[2:]) == 1 else _LEAKY
 
 
+def _stated(view: View, prefix: str) -> list[Layer]:
+    """The layers of a whole pickled module, whose wrappers say what they multiply by; 1 is no equalization."""
+    found = []
+    for name, shape in view.shapes.items():
+        if not (name.startswith(prefix) and name.endswith(".weight")) or len(shape) not in (2, 4):
+            continue
+        path = name.removesuffix(".weight")
+        wrapper = _wrapper(path, shape, view)
+        scale = next((value for value in (view.attribute(wrapper, key) for key in _SCALES) if _is_scale(value)), 1.0)
+        if scale == 1.0:
+            continue
+        bias = next((bias for bias in (f"{wrapper}.bias", f"{path}.bias") if bias in view.shapes), None)
+        fan_in = dense_fan_in(shape)
+        kind = kind_beside(path, tuple(shape), view.shapes, bias or "")
+        layer = Layer(path, kind, name, tuple(shape), bias=bias, baked_weight=name)
+        gain = scale * math.sqrt(fan_in)
+        found.append(layer.with_constant(scale, 1.0, fan_in, gain, Multiplier(1.0, "stated")))
+    return found
+
+
+def _wrapper(path: str, shape: Shape, view: View) -> str:
+    """The module that multiplies the input of the layer at `path`: around it, or pengge's, the next of a Sequential."""
+    outer, _, last = path.rpartition(".")
+    behind = f"{outer}.{int(last) + 1}" if last.isdigit() else f"{outer}.wscale"
+    return behind if view.shapes.get(behind + _INCOMING) == shape else outer
+
+
+def _is_scale(value: Any) -> bool:
+    return isinstance(value, float) and math.isfinite(value) and value > 0
+
+
 _RULES = (
     conv(r"(?P<layer>(?:block0|blocks\.\d+)\.(?:c[12]|toRGB|fromRGB)\.conv)\.weight", gain=SQRT2),
     conv(r"(?P<outer>.+)\.conv\.weight", bias="{outer}.bias", unless="{outer}.conv.bias"),
@@ -141,4 +180,17 @@ FAMILY = Family(
     question=_question,
     namings=NASHORY,
     advice="constants are approximate: gain/√fan_in stands in for scales that the file does not hold",
+)
+
+MODULES = replace(
+    FAMILY,
+    id="rms-progan-modules",
+    title="ProGAN scaled by the rms of its initial weights, whole modules (scales stated)",
+    upstream="deepsound-project/pggan-pytorch",
+    rules=(),
+    question=None,
+    advice="",
+    over=(_ID,),
+    doubt=lambda view, prefix: "" if _stated(view, prefix) else "no pickled module states its scale",
+    extra=_stated,
 )

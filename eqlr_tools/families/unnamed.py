@@ -237,9 +237,7 @@ WSCONV = Family(
     title="WSConv2d layers outside the networks that have a name here",
     architecture="any",
     upstream="various",
-    signatures=(
-        Signature(rf".+\.{_WRAPPED}\.weight", also=(r".+\.bias",), what="a layer in a wrapper"),
-    ),
+    signatures=(Signature(rf".+\.{_WRAPPED}\.weight", also=(r".+\.bias",), what="a layer in a wrapper"),),
     rules=tuple(
         Rule(
             rf"(?P<layer>(?P<outer>.+)\.{inner})\.weight",

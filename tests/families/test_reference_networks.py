@@ -18,6 +18,7 @@ from tests.families.ports import PORTS
 
 COVERED_ELSEWHERE = {
     "nvidia-layers",  # test_stated_layers.py
+    "rms-progan-modules",  # test_rms_modules.py: scales of pickled modules
     "nvidia-edm2",  # test_edm2.py: a constant for each row
     "torch-parametrize",
     "basicsr-stylegan2",

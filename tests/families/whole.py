@@ -172,6 +172,23 @@ def _wscale() -> dict[str, Any]:
     return {name: tensor.numpy() for name, tensor in projects.GENERATORS["wscale"].state().items()}
 
 
+def _rms_module(role: str) -> dict[str, Any]:
+    """A whole pickled module: the wrappers around its layers hold their scales."""
+    whole = next(w for w in whole_networks().values() if w.family.id == "rms-progan" and w.naming.role == role)
+    root = torch.nn.Module()
+    for name, values in stored_tree(whole)["state_dict"].items():
+        *path, last = name.split(".")
+        module = root
+        for part in path:
+            if part not in module._modules:
+                module.add_module(part, torch.nn.Module())
+            module = module.get_submodule(part)
+        module.register_parameter(last, torch.nn.Parameter(torch.from_numpy(values)))
+        if values.ndim > 1:
+            root.get_submodule(".".join(path[:-1])).scale = 1.01 / math.sqrt(math.prod(values.shape[1:]))
+    return {"net": root}
+
+
 def _with_labml_mapping(tree: dict[str, Any]) -> dict[str, Any]:
     family = family_named("labml-stylegan2")
     naming = next(naming for naming in family.namings if naming.role == "mapping")
@@ -203,6 +220,8 @@ BY_HAND: dict[str, Callable[[], dict[str, Any]]] = {
     "nvidia-stylegan-tf: stylegan1 generator": _tf_stylegan1,
     "tae-stylegan: stylegan1 generator": lambda: _single(stylegan1_files.tae(stylegan1_files.network(8))),
     "wscale-progan: progan generator": _wscale,
+    "rms-progan-modules: progan generator": lambda: _rms_module("generator"),
+    "rms-progan-modules: progan discriminator": lambda: _rms_module("discriminator"),
 }
 """Files that eqlr never writes, and that hold more than the parameters: constants, or halves in one tensor."""
 
