@@ -141,9 +141,12 @@ def _flat_checkpoint(
 
 
 def nest(tensors: dict[str, Tensor]) -> dict[str, Any]:
-    """Undo the flattening of several networks into one name space (`g_ema.conv1...`, `G/conv1/...`)."""
+    """Undo the flattening of several networks into one name space (`g_ema.conv1...`).
+
+    Names with slashes stay flat: a tree's path is written with dots, and `G/conv1/...` is to keep its name.
+    """
     prefixes = split_prefixes(list(tensors))
-    if not prefixes:
+    if not prefixes or prefixes[0].endswith("/"):
         return dict(tensors)
     return {
         prefix[:-1]: {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}

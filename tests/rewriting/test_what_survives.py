@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.rewriting import run
@@ -154,3 +154,21 @@ def test_metadata_of_others_is_kept(tmp_path: Path, run_cli: Callable[..., Resul
         metadata = file.metadata()
     assert {key: metadata[key] for key in ("format", "step", "ünï")} == {"format": "pt", "step": "70 000", "ünï": "\n"}
     assert json.loads(metadata["eqlr"])["operation"] == "bake"
+
+
+@pytest.mark.parametrize("heads", [("discriminator",), ("G", "D")], ids=["one network", "two networks"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
+def test_names_with_slashes_stay_as_they_are(
+    heads: tuple[str, ...], suffix: str, tmp_path: Path, run_cli: Callable[..., Result]
+) -> None:
+    """As Chainer and JAX write them; a network's name in front of them tells the networks apart, nothing more."""
+    state = {f"{head}/b{n}/c/W": torch.randn(6, 4, 3, 3) for head in heads for n in (0, 1)}
+    state |= {name.replace("/W", "/b"): torch.randn(6) for name in state}
+    source, target = tmp_path / "net.safetensors", tmp_path / f"baked{suffix}"
+    save_file(state, source)
+    assert [network.name for network in open_checkpoint(source).networks] == sorted(heads)
+    result = run_cli("bake", source, target)
+    assert result.code == 0, result.stderr
+    baked = load_file(target) if suffix == ".safetensors" else torch.load(target)
+    assert set(state) <= set(baked)
+    assert run_cli("verify", source, target).code == 0
