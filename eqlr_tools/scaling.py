@@ -61,9 +61,14 @@ def channel_fan_in(shape: Shape) -> int:
     return shape[0]
 
 
+def is_modulated(shape: Shape) -> bool:
+    """True for StyleGAN2's (1, out, in, k, k) weights. A volume convolution of one output has (1, in, k, k, k)."""
+    return len(shape) == 5 and shape[0] == 1 and shape[3] == shape[4] != shape[2]
+
+
 def second_axis_fan_in(shape: Shape) -> int:
-    """Fan-in as the hook dialects compute it: shape[1] * prod(shape[2:]), of `weight[0]` where it is 5-D.
+    """Fan-in as the hook dialects compute it: shape[1] * prod(shape[2:]), of `weight[0]` where it is modulated.
 
     For a transposed convolution shape[1] is the *output* channels, and those projects mean it so.
     """
-    return modulated_fan_in(shape) if len(shape) == 5 and shape[0] == 1 else dense_fan_in(shape)
+    return modulated_fan_in(shape) if is_modulated(shape) else dense_fan_in(shape)

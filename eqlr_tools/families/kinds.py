@@ -8,7 +8,7 @@ from collections import ChainMap
 from collections.abc import Mapping
 from typing import cast
 
-from eqlr_tools.scaling import Shape
+from eqlr_tools.scaling import Shape, is_modulated
 
 _CONVOLUTIONS = {3: "conv1d", 4: "conv2d", 5: "conv3d"}
 _TRANSPOSED_NAME = re.compile(r"(deconv|conv_?t(rans)?|transpose|tconv|upconv|up_conv|convtranspose)", re.IGNORECASE)
@@ -27,7 +27,7 @@ def kind_of(path: str, shape: tuple[int, ...], shapes: Mapping[str, Shape]) -> s
         return "tensor"  # One bias for each weight: a norm over several axes.
     if len(shape) == 2:
         return "linear"
-    if len(shape) == 5 and shape[0] == 1 and shape[3] == shape[4]:
+    if is_modulated(shape):
         return "modulated_conv2d"
     if len(shape) not in _CONVOLUTIONS:
         return "tensor"

@@ -113,6 +113,17 @@ def equalized_wrapper(inner: str) -> Built:
     return net
 
 
+def volumes(weight: str, bias: str) -> Built:
+    """Convolutions over volumes; the last has one output, which leaves it the axes of a modulated weight."""
+    net = Built()
+    for n, o in enumerate((12, 12, 1)):
+        k = 1 if o == 1 else 3
+        baked = f"trunk.{n}.conv.weight" if weight.endswith("orig") else ""
+        net.scaled(f"trunk.{n}.{weight}", (o, 12, k, k, k), SQRT2 / math.sqrt(12 * k**3), baked=baked)
+        net.put(f"trunk.{n}.{bias}", o)
+    return net
+
+
 def genforce_mapping(gain: float) -> Built:
     """StyleGAN's and StyleGAN2's mapping networks differ in gain alone."""
     net = Built()
@@ -133,6 +144,8 @@ PORTS: dict[str, tuple[str, Any, tuple[str, ...]]] = {
     "flaxmodels discriminator with labels": ("flaxmodels-stylegan2", flaxmodels_discriminator, ()),
     "wrapped layer": ("wsconv-copy", lambda: equalized_wrapper("layer"), GAIN),
     "wrapped module": ("wsconv-copy", lambda: equalized_wrapper("module"), GAIN),
+    "wsconv copy of volumes": ("wsconv-copy", lambda: volumes("conv.weight", "bias"), GAIN),
+    "hooked volumes": ("equalized-hook", lambda: volumes("conv.weight_orig", "conv.bias"), GAIN),
     "genforce stylegan2 mapping": (
         "genforce-stylegan2",
         lambda: genforce_mapping(1.0),
