@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from eqlr_tools.checkpoints.outputs import constant_tensor
-from eqlr_tools.errors import NothingMatchedError
+from eqlr_tools.errors import NothingMatchedError, UnreadableError
 from eqlr_tools.families.registry import Recognition
 from eqlr_tools.rewriting.canonical import (
     CONSTANT_BIAS,
     CanonicalNetwork,
     Part,
+    canonical_network,
     canonical_networks,
     with_folded_bias,
 )
@@ -63,8 +64,9 @@ def verify(
 ) -> Verification:
     """Compare two recognised checkpoints network by network.
 
-    Networks are paired by name; a single one on each side is a pair whatever they are called. `strictly` says how each
-    pair of tensors is to be compared. Raises NothingMatchedError if no network has a partner.
+    Networks are paired by name, then by what they are: the only averaged generator of each file, the only
+    discriminator. A single network on each side is a pair whatever it is called. `strictly` says how each pair of
+    tensors is to be compared. Raises NothingMatchedError if no network has a partner.
     """
     pairs, notes = _pair(first, second)
     return verify_pairs(pairs, notes, tolerance_ulp=tolerance_ulp, strictly=strictly, progress=progress)
@@ -116,13 +118,37 @@ def _pair(
     others = {recognition.network.name: recognition for recognition in second}
     pairs = [(left, others[left.network.name]) for left in first if left.network.name in others]
     paired = {left.network.name for left, _ in pairs}
-    lonely = [r.network.name for r in (*first, *second) if r.network.name not in paired]
+    left, right = ([r for r in side if r.network.name not in paired] for side in (first, second))
+    alike = _pair_by_part(left, right)
+    known = {id(recognition) for pair in alike for recognition in pair}
+    lonely = [r.network.name for r in (*left, *right) if id(r) not in known]
+    pairs += alike
     if not pairs:
         raise NothingMatchedError(
             f"no network of one file has a partner in the other ({', '.join(lonely)})",
             hint="--network NAME, once for each file, names the pair",
         )
     return pairs, [f"network {name} is in one file only and was not compared" for name in lonely]
+
+
+def _pair_by_part(first: list[Recognition], second: list[Recognition]) -> list[tuple[Recognition, Recognition]]:
+    """Partners under other names, as every family has its own: the one generator, average or discriminator of each."""
+    ours, theirs = ([(_part_played(r), r) for r in side] for side in (first, second))
+    pairs = []
+    for part, left in ours:
+        same = [right for other, right in theirs if other == part]
+        if part and len(same) == 1 and [other for other, _ in ours].count(part) == 1:
+            pairs.append((left, same[0]))
+    return pairs
+
+
+def _part_played(recognition: Recognition) -> tuple[str, str, bool] | None:
+    """What the network is in its architecture, and whether an average; None for a network of no known architecture."""
+    try:
+        network = canonical_network(recognition)
+    except UnreadableError:  # Which stays without a partner, as it would under a name of its own.
+        return None
+    return (*_kind(network), network.is_average) if network else None
 
 
 def _canonical_sides(left: Recognition, right: Recognition) -> tuple[CanonicalNetwork, CanonicalNetwork] | None:

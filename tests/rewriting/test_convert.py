@@ -172,3 +172,19 @@ def test_verify_compares_across_layouts(run_cli: Any, shared_dir: Path, tmp_path
     other = run_cli("verify", shared_dir / ROSINALITY, target, "--network", "g_ema", "--network", "generator_ema")
     assert other.code == 1
     assert "synthesis.b8.conv0.weight" in other.stdout
+
+
+def test_verify_pairs_networks_that_each_family_names_its_own_way(
+    run_cli: Any, shared_dir: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "target.pt"
+    assert run_cli("convert", shared_dir / ROSINALITY, target, "--to", "basicsr-stylegan2").code == 0
+    same = run_cli("verify", shared_dir / ROSINALITY, target, "-f", "json")
+    assert same.code == 0, same.stderr
+    pairs = {pair["first"]: pair["second"] for pair in json.loads(same.stdout)["networks"]}
+    assert pairs == {"d": "params_d", "g": "params", "g_ema": "params_ema"}
+    # Two generators, of which neither is an average: which is the partner of g nobody can tell.
+    state = torch.load(target, weights_only=True)
+    torch.save({"one": state["params"], "two": state["params"], "critic": state["params_d"]}, target)
+    told = run_cli("verify", shared_dir / ROSINALITY, target)
+    assert "network g is in one file only" in told.stdout + told.stderr
