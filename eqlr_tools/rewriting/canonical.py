@@ -45,7 +45,9 @@ class Part:
 class CanonicalNetwork:
     """`parts` by canonical name. `copies` are further tensors that hold what a part holds (filters, mostly),
     `leftover` ones that the naming does not know, `others` those of which it knows that they are not the network's.
-    `form` is what the network computes that no tensor says, where that is compared argument by argument."""
+    `form` is what the network computes that no tensor says, where that is compared argument by argument.
+    `lr_multiplier` is that of the mapping network, and `multiplier_stated` whether the file says so, where else only
+    the size of its weights does."""
 
     recognition: Recognition
     family: Family
@@ -56,6 +58,7 @@ class CanonicalNetwork:
     leftover: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     lr_multiplier: float | None = None
+    multiplier_stated: bool = False
     form: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -124,11 +127,23 @@ def _view(
     unused = [name for name in recognition.network.tensors if name not in known]
     others = tuple(name for name in unused if _is_other(naming, name, prefix))
     leftover = tuple(name for name in unused if name not in others)
-    multiplier = _mapping_multiplier(recognition, reading.parts)
+    telling = _layer_that_tells_the_multiplier(recognition, reading.parts)
     stored = {name.removeprefix(FORM): tensor.values().reshape(-1)[0].item() for name, tensor in forms.items()}
     form = {**naming.stated_form(recognition.said), **stored}
     parts, copies = reading.parts, tuple(reading.copies)
-    return CanonicalNetwork(recognition, family, naming, depth, parts, copies, leftover, others, multiplier, form)
+    return CanonicalNetwork(
+        recognition,
+        family,
+        naming,
+        depth,
+        parts,
+        copies,
+        leftover,
+        others,
+        lr_multiplier=telling.lr_multiplier if telling else None,
+        multiplier_stated=telling is not None and telling.origin == "stated",
+        form=form,
+    )
 
 
 def _require_outputs(recognition: Recognition, parts: Mapping[str, Part]) -> None:
@@ -258,12 +273,11 @@ def stored_scales(layers: Sequence[Layer]) -> dict[str, float]:
     return weights | {layer.bias: layer.bias_scale for layer in layers if layer.bias}
 
 
-def _mapping_multiplier(recognition: Recognition, parts: Mapping[str, Part]) -> float | None:
-    """The learning-rate multiplier of the mapping network, if the file says; None for a family that has none there."""
+def _layer_that_tells_the_multiplier(recognition: Recognition, parts: Mapping[str, Part]) -> Layer | None:
+    """The mapping network's first layer, if the file says its multiplier; None for a family that has none there."""
     weights = {part.stored for name, part in parts.items() if name.startswith("mapping.fc")}
     layers = (layer for layer in recognition.equalized if layer.weight in weights)
-    own = (layer for layer in layers if layer.origin != "family" and not layer.scale_tensors)
-    return next((layer.lr_multiplier for layer in own), None)
+    return next((layer for layer in layers if layer.origin != "family" and not layer.scale_tensors), None)
 
 
 CONSTANT, CONSTANT_BIAS = "synthesis.const", "synthesis.b4.conv0.bias"

@@ -23,6 +23,7 @@ from eqlr_tools.checkpoints.pickled_values import StateDict
 from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.families.family import Family, Overrides
+from eqlr_tools.families.multipliers import USUAL_MULTIPLIER
 from eqlr_tools.families.naming import Constant, Naming, Slot
 from eqlr_tools.families.registry import FAMILIES, Recognition
 from eqlr_tools.networks.stylegan1 import FORM
@@ -53,9 +54,6 @@ from eqlr_tools.rewriting.plan import Plan, is_flat, steps_of_tree
 from eqlr_tools.rewriting.scale import Scale
 from eqlr_tools.rewriting.selection import Selection, recognise_all, refuse_undecided
 from eqlr_tools.scaling import Shape
-
-DEFAULT_MULTIPLIER = 0.01
-"""Learning-rate multiplier of a mapping network where the source, being plain, has none: every family's default."""
 
 _HALF_ULP = 2.0**-24
 """A factor nearer to 1 than this (half a unit in the last place of float32) is a rounding of the constant itself."""
@@ -108,9 +106,11 @@ def plan_convert(
     paths = {where.path for where in targets.values()}
     sole = next(iter(paths)) if len(paths) == 1 else ()
     steps = steps_of_tree(source, target, tree, sole, origin)
-    multiplier = selection.overrides.lr_multiplier or _multiplier(networks)
+    multipliers = {
+        places[network.recognition.network.name]: _multiplier(network, selection.overrides) for network in networks
+    }
     foreign = any(_is_of_another(where.naming, family) for where in targets.values())
-    reading = Selection(family=None if foreign else family.id, overrides=Overrides(lr_multiplier=multiplier))
+    reading = Selection(family=None if foreign else family.id, multipliers=multipliers)
     return Plan(
         operation=operation,
         source=source,
@@ -163,7 +163,7 @@ def _write(
     shapes = {slot.stored: _stored_shape(slot, part, network) for slot, part in parts.items()}
     known = {stored: shape for stored, shape in shapes.items() if shape is not None}
     constants = _constants(where.naming, known)
-    scales = _target_scales(family, known, network, overrides) | _as_stored(constants)
+    scales = _target_scales(family, known, network, overrides, notes) | _as_stored(constants)
     state = _dict_at(tree, where.path)
     shares: dict[str, list[Edit]] = {}
     for slot, part in parts.items():
@@ -259,14 +259,41 @@ def _as_stored(constants: Mapping[str, Constant]) -> dict[str, float]:
 
 
 def _target_scales(
-    family: Family, shapes: Mapping[str, Shape], network: CanonicalNetwork, overrides: Overrides
+    family: Family, shapes: Mapping[str, Shape], network: CanonicalNetwork, overrides: Overrides, notes: list[str]
 ) -> dict[str, float]:
     """The constants that the target's own rules give to tensors of these names and shapes."""
     if not family.equalized:
         return {}
-    multiplier = overrides.lr_multiplier or network.lr_multiplier or DEFAULT_MULTIPLIER
-    view = _Shapes(shapes, multiplier)
-    return stored_scales(family.layers(view, "", Overrides(lr_multiplier=multiplier)))
+    multiplier = _multiplier(network, overrides)
+    layers = family.layers(_Shapes(shapes, multiplier), "", Overrides(lr_multiplier=multiplier))
+    if any(layer.origin == "given" for layer in layers):
+        notes += _multiplier_notes(network, multiplier)
+    return stored_scales(layers)
+
+
+def _multiplier(network: CanonicalNetwork, overrides: Overrides) -> float:
+    """The learning-rate multiplier that the target's mapping network is written for.
+
+    No target states it in its files: its code is constructed with one, by default the usual one. That is taken where
+    the source states another, or is plain. One that was only inferred from the weights' size stays, so that weights of
+    an unusual size keep their bits: as the source's code, so the target's.
+    """
+    inferred = None if network.multiplier_stated else network.lr_multiplier
+    return overrides.lr_multiplier or inferred or USUAL_MULTIPLIER
+
+
+def _multiplier_notes(network: CanonicalNetwork, written: float) -> Iterator[str]:
+    name, stated = network.recognition.network.name, network.lr_multiplier if network.multiplier_stated else None
+    if written != USUAL_MULTIPLIER:
+        yield (
+            f"network {name}: its mapping has the learning-rate multiplier {written:g}: construct the target with it, "
+            f"for its default is {USUAL_MULTIPLIER:g}"
+        )
+    elif stated not in (None, written):
+        yield (
+            f"network {name}: its mapping's learning-rate multiplier {stated:g} becomes {written:g}, which the target "
+            f"has by default; --lr-multiplier {stated:g} keeps it"
+        )
 
 
 @dataclass(frozen=True)
@@ -294,10 +321,6 @@ def _dict_at(tree: dict[str, Any], path: TreePath) -> dict[str, Any]:
         tree = tree.setdefault(key, {})
     state: dict[str, Any] = tree.setdefault(path[-1], StateDict())
     return state
-
-
-def _multiplier(networks: list[CanonicalNetwork]) -> float:
-    return next((n.lr_multiplier for n in networks if n.lr_multiplier), DEFAULT_MULTIPLIER)
 
 
 def _left_out(source: Checkpoint, selection: Selection, others: list[Recognition]) -> Iterator[Dropped]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
-from eqlr_tools.checkpoints.checkpoint import Checkpoint
+from eqlr_tools.checkpoints.checkpoint import Checkpoint, Network
+from eqlr_tools.checkpoints.trees import Path as TreePath
 from eqlr_tools.errors import AmbiguousError, NothingMatchedError, UsageError
 from eqlr_tools.families.family import Overrides
 from eqlr_tools.families.registry import Recognition, recognise
@@ -14,13 +15,22 @@ from eqlr_tools.families.registry import Recognition, recognise
 
 @dataclass(frozen=True)
 class Selection:
-    """The user's choice. Layer globs match the layer's name, or `network.layer`."""
+    """The user's choice. Layer globs match the layer's name, or `network.layer`.
+
+    `multipliers` are learning-rate multipliers of single networks by path and prefix, for a file that was just written.
+    """
 
     networks: tuple[str, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     family: str | None = None
     overrides: Overrides = field(default_factory=Overrides)
+    multipliers: Mapping[tuple[TreePath, str], float] = field(default_factory=dict)
+
+    def overrides_for(self, network: Network) -> Overrides:
+        """What is said of one network instead of its family."""
+        own = self.multipliers.get((network.path, network.prefix))
+        return self.overrides if own is None else replace(self.overrides, lr_multiplier=own)
 
     def wants(self, network: str, layer: str) -> bool:
         """True if the layer is included (everything is, by default) and not excluded."""
@@ -68,7 +78,7 @@ def recognise_all(checkpoint: Checkpoint, selection: Selection) -> list[Recognit
             hint="eqlr scan shows what was found",
         )
     return [
-        recognise(checkpoint, network, family=selection.family, overrides=selection.overrides)
+        recognise(checkpoint, network, family=selection.family, overrides=selection.overrides_for(network))
         for network in checkpoint.networks
         if not selection.networks or network.name in selection.networks
     ]
