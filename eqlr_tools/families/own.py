@@ -6,6 +6,7 @@ sentence, with the file and the line.
 
 from __future__ import annotations
 
+import os
 import re
 import traceback
 from collections.abc import Callable, Iterable
@@ -27,7 +28,9 @@ def refusal(where: str, error: BaseException, said: str = "") -> UsageError:
     if isinstance(error, SyntaxError):
         line = f", line {error.lineno}" if error.lineno else ""
         return UsageError(f"{where}{line}: {error.msg}", hint=HINT)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == where]
+    # A module knows its own file by the absolute path, whatever the user wrote.
+    ours = os.path.abspath(where)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if os.path.abspath(frame.filename) == ours]
     line = f", line {frames[-1].lineno}" if frames else ""
     return UsageError(f"{where}{line}: {said}{type(error).__name__}: {error}", hint=HINT)
 
@@ -56,6 +59,14 @@ def _problem(family: Family) -> str:
         return "its id has a space, and options could not name it"
     if not isinstance(family.signatures, tuple) or not all(isinstance(s, Signature) for s in family.signatures):
         return "signatures must be a tuple of Signature objects: (Signature(...),)"
+    if not family.signatures:
+        return "it has no signature, so no network could be one"
+    for signature in family.signatures:
+        for name in ("also", "never", "without"):
+            if not isinstance(getattr(signature, name), tuple):
+                return (
+                    f'{name} of the signature {signature.anchor!r} must be a tuple of patterns: (r"to_rgb\\.weight",)'
+                )
     patterns = [p for s in family.signatures for p in (s.anchor, *s.also, *s.never, *s.without)]
     bad = next(filter(None, map(_pattern_problem, patterns)), "")
     if bad:

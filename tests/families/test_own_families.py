@@ -83,6 +83,8 @@ def test_the_guides_family_bakes_its_network(toygan: Path, tmp_path: Path, run_c
         (f"{BASE}MINE = replace(PROGAN, id='x', signatures='y')\n", "signatures must be a tuple of Signature objects"),
         (f"{BASE}MINE = replace(PROGAN, id='x', signatures=(Signature('a('),))\n", "the pattern 'a(' is none"),
         (f"{BASE}MINE = replace(PROGAN, id='x', signatures=(Signature('a', without=('b(',)),))\n", "'b(' is none"),
+        (f"{BASE}MINE = replace(PROGAN, id='x', signatures=(Signature('a', also=('b')),))\n", "must be a tuple of pat"),
+        (f"{BASE}MINE = replace(PROGAN, id='x', signatures=())\n", "it has no signature"),
         (f"{BASE}MINE = replace(PROGAN, id='x', rules=('y',))\n", "rules must be a tuple of Rule objects"),
         (f"{BASE}MINE = replace(PROGAN, id='x', rules=(conv('y', gain='big'),))\n", "gain must be a positive number"),
         (f"{BASE}MINE = replace(PROGAN, id='x', rules=(conv('y', bias='{{z}}'),))\n", "can hold {layer} and nothing"),
@@ -97,6 +99,14 @@ def test_a_file_that_cannot_be_used_is_refused(
     assert result.code == 2
     assert said in result.stderr
     assert run_cli("--families", tmp_path / "absent.py", "families").code == 2
+
+
+def test_the_line_is_told_of_a_file_given_by_a_relative_path(
+    tmp_path: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(f"{BASE}MINE = Family(id='x')\n")
+    assert "mine.py, line 5: TypeError" in run_cli("--families", "mine.py", "families").stderr
 
 
 Shapes = dict[str, tuple[int, ...]]
