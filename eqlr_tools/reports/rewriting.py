@@ -144,6 +144,11 @@ def _rate_row(rate: LearningRate) -> list[Cell]:
 def _rates_footer(plan: Plan) -> list[str]:
     if all(math.isclose(rate.step_ratio, 1.0) for rate in plan.rates):
         return ["one group per constant: with exact arithmetic, training goes on as it would have"]
+    if plan.places:  # A conversion, whose groups are those of the target's code.
+        return [
+            "moments are converted; a group of the target has the learning rate that most of its layers need: a step "
+            "moves the others that many times as far as before"
+        ]
     return [
         "moments are converted, learning rates are as they were: a step moves a layer that many times as far as "
         "before; --keep-trajectory writes the rates to keep pace"

@@ -149,7 +149,10 @@ def test_a_mapping_network_that_learns_slowly_does_so_by_its_constants_elsewhere
     accept = ("--accept", "bias_before_blur", "--accept", "w_avg")
     result = run_cli("convert", source, tmp_path / "there.pt", "--to", "huangzh13-stylegan", *accept)
     assert result.code == 0, result.stderr
-    assert "init_block.bias of the target starts without a state" in " ".join((result.stdout + result.stderr).split())
+    told = " ".join((result.stdout + result.stderr).split())
+    assert "init_block.bias of the target starts without a state" in told
+    assert "the learning rate that most of its layers need" in told
+    assert "--keep-trajectory" not in told  # which convert does not have
     (group,) = torch.load(tmp_path / "there.pt", weights_only=True)["gen_optim"]["param_groups"]
     before = torch.load(source, weights_only=True)["g_optimizer"]["param_groups"]
     assert (group["lr"], "mult" in group) == (before[0]["lr"], False)
