@@ -107,8 +107,10 @@ def _mapping(words: _Words, depth: Depth) -> Iterator[Slot]:
         yield Slot(f"mapping.fc{i}.weight", f"{layer}.{words.mapping_weight}")
         yield Slot(f"mapping.fc{i}.bias", f"{layer}.bias")
     if words.inner_average:
-        yield Slot("mapping.w_avg", words.inner_average, optional=True, read_only=True)
-    yield Slot("mapping.w_avg", "latent_avg", optional=True, outside=True)
+        # A buffer of every conditional network, and of others only if these are constructed so.
+        yield Slot("mapping.w_avg", words.inner_average, optional=True, read_only=not labels)
+    if not labels:
+        yield Slot("mapping.w_avg", "latent_avg", optional=True, outside=True)
 
 
 def _styled(words: _Words, canonical: str, layer: str, number: int, *, up: bool = False) -> Iterator[Slot]:

@@ -90,12 +90,12 @@ def target_family(
     family = _plain_family(source, views[0]) if to == PLAIN else family_named(to)
     architectures = {view.naming.architecture for view in views}
     if not any(naming.architecture in architectures for naming in family.namings):
-        kinds = {(view.naming.architecture, view.naming.role) for view in views}
+        first = views[0].naming
+        kind = (first.architecture, first.role)
         possible = [
-            f.id for f in FAMILIES if any((n.architecture, n.role) in kinds and not n.reads_only for n in f.namings)
+            f.id for f in FAMILIES if any((n.architecture, n.role) == kind and not n.reads_only for n in f.namings)
         ]
         it_is = f"it is {family.architecture}" if family.namings else "eqlr has no canonical names for it"
-        first = views[0].naming
         raise InexpressibleError(
             f"{source.path}: {family.id} cannot express a {first.architecture} {first.role}: {it_is}",
             hint=f"families that can: {', '.join(possible)}",

@@ -15,6 +15,7 @@ from eqlr_tools.networks import stylegan2
 from eqlr_tools.rewriting.canonical import canonical_network
 from eqlr_tools.rewriting.limits import _clamp_is_idle
 from eqlr_tools.rewriting.selection import Selection, recognise_all
+from tests.nvidia import Generator
 from tests.oracles import Oracle
 
 ROSINALITY = "oracles/rosinality-stylegan2/checkpoint.pt"
@@ -157,6 +158,7 @@ def test_a_wrong_target_is_refused(run_cli: Any, shared_dir: Path, tmp_path: Pat
     result = run_cli("convert", shared_dir / ROSINALITY, tmp_path / "x.pt", "--to", "aladdin-progan")
     assert "genforce-stylegan2" in result.stderr
     assert "psp-encoder" not in result.stderr  # which no file is written as
+    assert "nvidia-stylegan3" not in result.stderr  # which has StyleGAN2's discriminators only
     plain = shared_dir / "oracles" / "plain-dcgan" / "checkpoint.pt"
     assert run_cli("convert", plain, tmp_path / "x.pt", "--to", "rosinality-stylegan2").code == 3
 
@@ -188,3 +190,18 @@ def test_verify_pairs_networks_that_each_family_names_its_own_way(
     torch.save({"one": state["params"], "two": state["params"], "critic": state["params_d"]}, target)
     told = run_cli("verify", shared_dir / ROSINALITY, target)
     assert "network g is in one file only" in told.stdout + told.stderr
+
+
+def test_a_conditional_network_of_mmagic_keeps_its_average_inside(run_cli: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    state = Generator({4: 6, 8: 5}, "skip", labels=4).state_dict()
+    torch.save({"G_ema": state}, tmp_path / "nvidia.pt")
+    there, back = tmp_path / "there.pt", tmp_path / "back.pt"
+    assert run_cli("convert", tmp_path / "nvidia.pt", there, "--to", "mmgen-stylegan2").code == 0
+    written = torch.load(there, weights_only=True)
+    assert written.keys() == {"state_dict"}
+    assert torch.equal(written["state_dict"]["generator_ema.w_avg"], state["mapping.w_avg"])
+    assert run_cli("convert", there, back, "--to", "nvidia-stylegan2-ada").code == 0
+    again = torch.load(back, weights_only=True)["G_ema"]
+    for name, values in state.items():
+        torch.testing.assert_close(again[name], values, rtol=2.5e-7, atol=0.0, msg=name)
