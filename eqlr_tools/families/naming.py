@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from eqlr_tools.checkpoints.arranging import Arrangement, arrangement, identity
+from eqlr_tools.families.code_widths import Widths
 from eqlr_tools.families.training import Training
 from eqlr_tools.scaling import Shape
 
@@ -129,6 +130,7 @@ class Naming:
     `training` is how the project keeps an optimizer's state, or the sentence that says why eqlr writes none.
     `constant` is what a file stores as the constant of a weight, by the weight's name and shape.
     `implied` are canonical parameters that such a network has, with these values, where its file does not store them.
+    `widths` say for which sizes the project's code is not made.
     """
 
     architecture: str
@@ -148,6 +150,7 @@ class Naming:
     keeps_form: bool = False
     fits: Callable[[Said], bool] | None = None
     constant: Callable[[str, Shape], Constant | None] | None = None
+    widths: tuple[Widths, ...] = ()
 
     def stated_form(self, said: Said) -> dict[str, Any]:
         """The arguments of the architecture: the family's own, as far as the file's settings do not change them."""

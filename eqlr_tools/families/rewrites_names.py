@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from eqlr_tools.families.code_widths import colours
 from eqlr_tools.families.naming import Depth, Naming, Slot, Slots
 from eqlr_tools.families.rosinality_names import ROSINALITY
 
@@ -150,10 +151,24 @@ def _torch_discriminator(depth: Depth) -> Iterator[Slot]:
 
 
 _NO_SCRIPT = "the target is a library, which says nothing of optimizers"
-_ONE_COLOUR = "its code makes images of one colour, and loads no others"
 PPEETTEERRS = (
-    Naming(ARCHITECTURE, "generator", _torch_generator, ("g",), ("g_ema",), caution=_ONE_COLOUR, training=_NO_SCRIPT),
-    Naming(ARCHITECTURE, "discriminator", _torch_discriminator, ("d",), caution=_ONE_COLOUR, training=_NO_SCRIPT),
+    Naming(
+        ARCHITECTURE,
+        "generator",
+        _torch_generator,
+        ("g",),
+        ("g_ema",),
+        training=_NO_SCRIPT,
+        widths=(colours(1),),
+    ),
+    Naming(
+        ARCHITECTURE,
+        "discriminator",
+        _torch_discriminator,
+        ("d",),
+        training=_NO_SCRIPT,
+        widths=(colours(1),),
+    ),
 )
 
 _UPSAMPLING_ONES = r"(?:G_synthesis\.)?upsample\.weight"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from eqlr_tools.families.code_widths import colours, one_deviation, one_latent_width, one_style_width
 from eqlr_tools.families.naming import Depth, Naming, Slot
 from eqlr_tools.families.training import Training, registered
 
@@ -189,6 +190,7 @@ ROSINALITY = (
         ("g",),
         ("g_ema",),
         training=Training(_ROSINALITY_ORDER, ("g_optim",)),
+        widths=(colours(3), one_latent_width),
     ),
     Naming(
         ARCHITECTURE,
@@ -196,6 +198,7 @@ ROSINALITY = (
         _discriminator("convs", "weight", "weight", kernels=True),
         ("d",),
         training=Training(_ROSINALITY_ORDER, ("d_optim",)),
+        widths=(colours(3), one_deviation),
     ),
 )
 BASICSR = (
@@ -206,6 +209,7 @@ BASICSR = (
         ("params",),
         ("params_ema",),
         training=Training(_BASICSR_ORDER, ("optimizers", 0), remark=_STATES),
+        widths=(colours(3), one_latent_width),
     ),
     # BasicSR keeps the discriminator in a file of its own, under `params`; its option `param_key_d` finds it here.
     # So does it the optimizers, in a list that has the generator's first.
@@ -215,6 +219,7 @@ BASICSR = (
         _discriminator("conv_body", "weight", "weight", kernels=False),
         ("params_d",),
         training=Training(_BASICSR_ORDER, ("optimizers", 1), remark=_STATES),
+        widths=(colours(3), one_deviation),
     ),
 )
 MMAGIC = (
@@ -225,6 +230,7 @@ MMAGIC = (
         ("state_dict", "generator."),
         ("state_dict", "generator_ema."),
         training=Training(_MMAGIC_ORDER, ("optimizer", "generator")),
+        widths=(one_style_width,),
     ),
     Naming(
         ARCHITECTURE,
@@ -232,5 +238,6 @@ MMAGIC = (
         _discriminator("convs", "conv.weight_orig", "linear.weight_orig", kernels=True),
         ("state_dict", "discriminator."),
         training=Training(_MMAGIC_ORDER, ("optimizer", "discriminator")),
+        widths=(one_deviation,),
     ),
 )

@@ -53,18 +53,30 @@ def refuse_inexpressible(
             f"{source.path}: network {name} cannot be written as {family.id}: {loss.sentence}",
             hint=f"{way_out}eqlr bake keeps the source's own layout",
         )
+    told = list(_width_notes(network, naming))
     clamp = None if _clamps_by_itself(network) else _clamp(network)
     if clamp is None:
-        return [*notes(network, naming), *form_notes(network, naming)]
+        return [*told, *notes(network, naming), *form_notes(network, naming)]
     if CLAMP in accepted:
-        return [f"network {name}: {CLAMP} {clamp:g} is given up, as told"]
+        return [*told, f"network {name}: {CLAMP} {clamp:g} is given up, as told"]
     if not _clamp_is_idle(network, clamp):
         raise InexpressibleError(
             f"{source.path}: network {name} cannot be written as {family.id}: its {CLAMP} of {clamp:g} limits "
             "activations that it really has, and the target does not clamp",
             hint=f"--accept {CLAMP} converts without it; the images will differ",
         )
-    return [f"network {name}: {CLAMP} {clamp:g} has no place in the target; on random inputs it never acts"]
+    return [*told, f"network {name}: {CLAMP} {clamp:g} has no place in the target; on random inputs it never acts"]
+
+
+def _width_notes(network: CanonicalNetwork, naming: Naming) -> Iterator[str]:
+    """What must be changed in the target's code, which has other sizes, before it loads the file."""
+    shapes = {name: part.tensor.shape for name, part in network.parts.items()}
+    for rule in naming.widths:
+        for sentence in rule(shapes):
+            yield (
+                f"network {network.recognition.network.name}: the target's code is made for {sentence}; it loads the "
+                "file only when changed"
+            )
 
 
 def losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:

@@ -15,7 +15,7 @@ from eqlr_tools.networks import stylegan2
 from eqlr_tools.rewriting.canonical import canonical_network
 from eqlr_tools.rewriting.limits import _clamp_is_idle
 from eqlr_tools.rewriting.selection import Selection, recognise_all
-from tests.nvidia import Generator
+from tests.nvidia import Discriminator, Generator
 from tests.oracles import Oracle
 
 ROSINALITY = "oracles/rosinality-stylegan2/checkpoint.pt"
@@ -205,3 +205,26 @@ def test_a_conditional_network_of_mmagic_keeps_its_average_inside(run_cli: Any, 
     again = torch.load(back, weights_only=True)["G_ema"]
     for name, values in state.items():
         torch.testing.assert_close(again[name], values, rtol=2.5e-7, atol=0.0, msg=name)
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        ("rosinality-stylegan2", ["images of 3 channels, and this network's have 1", "one width", "deviations"]),
+        ("basicsr-stylegan2", ["images of 3 channels, and this network's have 1", "one width", "deviations"]),
+        ("mmgen-stylegan2", ["deviations"]),
+        ("genforce-stylegan2", []),
+    ],
+)
+def test_widths_that_the_targets_code_does_not_have_are_told(
+    run_cli: Any, tmp_path: Path, family: str, said: list[str]
+) -> None:
+    torch.manual_seed(0)
+    generator = Generator({4: 6, 8: 5}, "skip", channels=1)
+    discriminator = Discriminator({4: 6, 8: 5}, "resnet", channels=1, maps=2)
+    torch.save({"G_ema": generator.state_dict(), "D": discriminator.state_dict()}, tmp_path / "nvidia.pt")
+    result = run_cli("convert", tmp_path / "nvidia.pt", tmp_path / "there.pt", "--to", family)
+    assert result.code == 0, result.stderr
+    told = " ".join((result.stdout + result.stderr).split())
+    assert all(sentence in told for sentence in said)
+    assert ("the target's code is made for" in told) == bool(said)
