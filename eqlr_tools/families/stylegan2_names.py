@@ -26,14 +26,15 @@ _NO_TRAINING = "no project trains networks of these names"
 _NO_PICKLE = "its files are pickles of TensorFlow networks, which eqlr reads but does not write"
 
 
-def _dense(canonical: str, stored: str) -> Iterator[Slot]:
+def dense(canonical: str, stored: str) -> Iterator[Slot]:
+    """A weight and its bias, laid out as the canonical ones are."""
     yield Slot(f"{canonical}.weight", f"{stored}.weight")
     yield Slot(f"{canonical}.bias", f"{stored}.bias")
 
 
-def _mapping(depth: Depth, dense: str = "mapping.fc{}") -> Iterator[Slot]:
+def _mapping(depth: Depth, layer: str = "mapping.fc{}") -> Iterator[Slot]:
     for i in range(depth.mapping_layers):
-        yield from _dense(f"mapping.fc{i}", dense.format(i))
+        yield from dense(f"mapping.fc{i}", layer.format(i))
 
 
 # eqlr's own names
@@ -41,7 +42,7 @@ def _mapping(depth: Depth, dense: str = "mapping.fc{}") -> Iterator[Slot]:
 
 def plain_generator(depth: Depth, structure: Structure = "skip") -> Iterator[Slot]:
     if depth.labels:
-        yield from _dense("mapping.label", "mapping.label")
+        yield from dense("mapping.label", "mapping.label")
     yield from _mapping(depth)
     yield Slot("mapping.w_avg", "mapping.w_avg", optional=True, may_lack=True)
     yield Slot("synthesis.const", "synthesis.const")
@@ -49,35 +50,36 @@ def plain_generator(depth: Depth, structure: Structure = "skip") -> Iterator[Slo
         if structure == "resnet" and resolution > 4:
             yield Slot(f"synthesis.b{resolution}.skip.weight", f"synthesis.b{resolution}.skip.weight")
         for name in ("conv0", "conv1", "torgb")[resolution == 4 :]:
-            if name == "torgb" and not _has_colour(depth, resolution, structure):
+            if name == "torgb" and not has_colour(depth, resolution, structure):
                 continue
             layer = f"synthesis.b{resolution}.{name}"
-            yield from _dense(layer, layer)
-            yield from _dense(f"{layer}.style", f"{layer}.style")
+            yield from dense(layer, layer)
+            yield from dense(f"{layer}.style", f"{layer}.style")
             if name != "torgb":
                 yield Slot(f"{layer}.noise_strength", f"{layer}.noise_strength", optional=True, may_lack=True)
                 yield Slot(f"{layer}.noise", f"{layer}.noise", optional=True, may_lack=True)
     yield Slot("fir", "fir", optional=True)
 
 
-def _has_colour(depth: Depth, resolution: int, structure: Structure) -> bool:
+def has_colour(depth: Depth, resolution: int, structure: Structure) -> bool:
+    """True if there is a to-RGB or from-RGB layer at this size."""
     return structure == "skip" or resolution == depth.resolution
 
 
 def plain_discriminator(depth: Depth, structure: Structure = "resnet") -> Iterator[Slot]:
     if depth.labels:
-        yield from _dense("mapping.label", "mapping.label")
+        yield from dense("mapping.label", "mapping.label")
     yield from _mapping(depth)
     for resolution in reversed((4, *depth.blocks)):
-        if _has_colour(depth, resolution, structure):
-            yield from _dense(f"b{resolution}.fromrgb", f"b{resolution}.fromrgb")
+        if has_colour(depth, resolution, structure):
+            yield from dense(f"b{resolution}.fromrgb", f"b{resolution}.fromrgb")
     for resolution in reversed(depth.blocks):
-        yield from _dense(f"b{resolution}.conv0", f"b{resolution}.conv0")
-        yield from _dense(f"b{resolution}.conv1", f"b{resolution}.conv1")
+        yield from dense(f"b{resolution}.conv0", f"b{resolution}.conv0")
+        yield from dense(f"b{resolution}.conv1", f"b{resolution}.conv1")
         if structure == "resnet":
             yield Slot(f"b{resolution}.skip.weight", f"b{resolution}.skip.weight")
     for layer in ("b4.conv", "b4.fc", "b4.out"):
-        yield from _dense(layer, layer)
+        yield from dense(layer, layer)
     yield Slot("fir", "fir", optional=True)
 
 
@@ -86,7 +88,7 @@ def plain_discriminator(depth: Depth, structure: Structure = "resnet") -> Iterat
 
 def ada_generator(depth: Depth, structure: Structure = "skip") -> Iterator[Slot]:
     if depth.labels:
-        yield from _dense("mapping.label", "mapping.embed")
+        yield from dense("mapping.label", "mapping.embed")
     yield from _mapping(depth)
     yield Slot("mapping.w_avg", "mapping.w_avg", optional=True)
     yield Slot("synthesis.const", "synthesis.b4.const")
@@ -98,16 +100,16 @@ def ada_generator(depth: Depth, structure: Structure = "skip") -> Iterator[Slot]
             layer = f"{block}.{name}"
             yield Slot(f"{layer}.weight", f"{layer}.weight", "o i h w -> o i h w", reverse, he=True)
             yield Slot(f"{layer}.bias", f"{layer}.bias")
-            yield from _dense(f"{layer}.style", f"{layer}.affine")
+            yield from dense(f"{layer}.style", f"{layer}.affine")
             yield Slot(f"{layer}.noise_strength", f"{layer}.noise_strength", optional=True)
             yield Slot(f"{layer}.noise", f"{layer}.noise_const", optional=True)
             yield Slot("fir", f"{layer}.resample_filter", optional=True)
         if structure == "resnet" and resolution > 4:
             yield Slot(f"{block}.skip.weight", f"{block}.skip.weight")
             yield Slot("fir", f"{block}.skip.resample_filter", optional=True)
-        if _has_colour(depth, resolution, structure):
-            yield from _dense(f"{block}.torgb", f"{block}.torgb")
-            yield from _dense(f"{block}.torgb.style", f"{block}.torgb.affine")
+        if has_colour(depth, resolution, structure):
+            yield from dense(f"{block}.torgb", f"{block}.torgb")
+            yield from dense(f"{block}.torgb.style", f"{block}.torgb.affine")
 
 
 def ada_discriminator(depth: Depth, structure: Structure = "resnet") -> Iterator[Slot]:
@@ -118,7 +120,7 @@ def ada_discriminator(depth: Depth, structure: Structure = "resnet") -> Iterator
             yield slot
     parts = ("", ".conv0", ".conv1", *([".skip"] if structure == "resnet" else []))
     layers = [f"b{r}{part}" for r in depth.blocks for part in parts]
-    colours = [f"b{r}.fromrgb" for r in (4, *depth.blocks) if _has_colour(depth, r, structure)]
+    colours = [f"b{r}.fromrgb" for r in (4, *depth.blocks) if has_colour(depth, r, structure)]
     for layer in (*colours, *layers, "b4.conv"):
         yield Slot("fir", f"{layer}.resample_filter", optional=True)
 
@@ -161,7 +163,7 @@ def tf_generator(depth: Depth, structure: Structure = "skip") -> Iterator[Slot]:
             yield Slot(f"{block}.{name}.noise", f"G_synthesis/noise{noise}", "1 1 h w -> h w", optional=True)
         if structure == "resnet" and resolution > 4:
             yield Slot(f"{block}.skip.weight", f"{stored}/Skip/weight", "h w i o -> o i h w")
-        if _has_colour(depth, resolution, structure):
+        if has_colour(depth, resolution, structure):
             yield from _tf_styled(f"{block}.torgb", f"{stored}/ToRGB")
 
 
@@ -171,7 +173,7 @@ def tf_discriminator(depth: Depth, structure: Structure = "resnet") -> Iterator[
     for i in range(depth.mapping_layers):
         yield from _tf_dense(f"mapping.fc{i}", f"Mapping{i}")
     for resolution in reversed((4, *depth.blocks)):
-        if _has_colour(depth, resolution, structure):
+        if has_colour(depth, resolution, structure):
             yield from _tf_conv(f"b{resolution}.fromrgb", f"{resolution}x{resolution}/FromRGB")
     for resolution in reversed(depth.blocks):
         block, stored = f"b{resolution}", f"{resolution}x{resolution}"
@@ -206,23 +208,23 @@ def genforce_generator(depth: Depth) -> Iterator[Slot]:
 
 
 def _genforce_styled(canonical: str, stored: str) -> Iterator[Slot]:
-    yield from _dense(canonical, stored)
+    yield from dense(canonical, stored)
     yield Slot(f"{canonical}.style.weight", f"{stored}.style.weight")
     yield Slot(f"{canonical}.style.bias", f"{stored}.style.bias", add=1.0)
 
 
 def genforce_discriminator(depth: Depth) -> Iterator[Slot]:
-    yield from _dense(f"b{depth.resolution}.fromrgb", "input0")
+    yield from dense(f"b{depth.resolution}.fromrgb", "input0")
     for index, resolution in enumerate(reversed(depth.blocks)):
         block, second, skip = f"b{resolution}", f"layer{2 * index + 1}", f"skip_layer{index}"
-        yield from _dense(f"{block}.conv0", f"layer{2 * index}")
-        yield from _dense(f"{block}.conv1", second)
+        yield from dense(f"{block}.conv0", f"layer{2 * index}")
+        yield from dense(f"{block}.conv1", second)
         yield Slot(f"{block}.skip.weight", f"{skip}.weight")
         for layer in (second, skip):
             yield Slot("fir", f"{layer}.filter.kernel", "1 1 h w -> h w", "h w", optional=True)
     last = 2 * len(depth.blocks)
     for number, layer in enumerate(("b4.conv", "b4.fc", "b4.out")):
-        yield from _dense(layer, f"layer{last + number}")
+        yield from dense(layer, f"layer{last + number}")
 
 
 GENFORCE_DISCRIMINATOR = registered(
@@ -235,7 +237,7 @@ def genforce_training(name: str, order: Order) -> Training:
     return Training(order, ("optimizers", name), root=("models",), one_by_one=True)
 
 
-def _structures(
+def structures(
     role: Role,
     slots: Callable[[Depth, Structure], Iterable[Slot]],
     place: tuple[str, ...],
@@ -280,22 +282,22 @@ def _ada_order(name: str) -> tuple[int, ...]:
     return *place, _LAYERS.index(layer), _PARTS.index(part.rstrip(".")) if part else 0
 
 
-PLAIN_DISCRIMINATORS = tuple(_structures("discriminator", plain_discriminator, ("discriminator",)))
+PLAIN_DISCRIMINATORS = tuple(structures("discriminator", plain_discriminator, ("discriminator",)))
 PLAIN = (
-    *_structures("generator", plain_generator, ("generator",), ("generator_ema",)),
+    *structures("generator", plain_generator, ("generator",), ("generator_ema",)),
     *PLAIN_DISCRIMINATORS,
 )
 # NVIDIA's own code keeps no optimizer; this is where one fits beside its networks.
 NVIDIA_DISCRIMINATORS = tuple(
-    _structures("discriminator", ada_discriminator, ("D",), training=Training(_ada_order, ("D_optim",)))
+    structures("discriminator", ada_discriminator, ("D",), training=Training(_ada_order, ("D_optim",)))
 )
 NVIDIA_ADA = (
-    *_structures("generator", ada_generator, ("G",), ("G_ema",), training=Training(_ada_order, ("G_optim",))),
+    *structures("generator", ada_generator, ("G",), ("G_ema",), training=Training(_ada_order, ("G_optim",))),
     *NVIDIA_DISCRIMINATORS,
 )
 NVIDIA_TF = (
-    *_structures("generator", tf_generator, ("G",), ("Gs",), reads_only=_NO_PICKLE),
-    *_structures("discriminator", tf_discriminator, ("D",), reads_only=_NO_PICKLE),
+    *structures("generator", tf_generator, ("G",), ("Gs",), reads_only=_NO_PICKLE),
+    *structures("discriminator", tf_discriminator, ("D",), reads_only=_NO_PICKLE),
 )
 GENFORCE = (
     Naming(
