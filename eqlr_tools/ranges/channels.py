@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from eqlr_tools.scaling import is_modulated
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -61,5 +63,5 @@ def channels_of(kind: str, shape: tuple[int, ...]) -> Channels:
     """The output channels of a layer's weight. A tensor of fewer than two axes has one channel."""
     if len(shape) < 2:
         return Channels(1, max(math.prod(shape), 1))
-    axis = 1 if kind.startswith("conv_transpose") or (len(shape) == 5 and shape[0] == 1) else 0
+    axis = 1 if kind.startswith("conv_transpose") or is_modulated(shape) else 0
     return Channels(max(shape[axis], 1), max(math.prod(shape[axis + 1 :]), 1))

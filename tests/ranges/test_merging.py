@@ -115,6 +115,7 @@ def test_channels_against_numpy() -> None:
         ("conv_transpose2d", (20, 30, 4, 4), (0, 2, 3)),
         ("conv_transpose1d", (7, 5, 1), (0, 2)),
         ("modulated_conv2d", (1, 30, 20, 3, 3), (0, 2, 3, 4)),
+        ("conv3d", (1, 8, 3, 3, 3), (1, 2, 3, 4)),
     ]:
         bits = weights("F32", shape, 7)
         values = bits.view(np.float32)
