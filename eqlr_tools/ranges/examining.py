@@ -6,11 +6,13 @@ from dataclasses import dataclass, replace
 from types import ModuleType
 
 from eqlr_tools.checkpoints.tensors import Tensor
+from eqlr_tools.ranges.central_sums import with_central_sums
 from eqlr_tools.ranges.channels import Channels
 from eqlr_tools.ranges.counters import count_tensor
 from eqlr_tools.ranges.counting import Counts
 from eqlr_tools.ranges.hazards import accumulation_of
 from eqlr_tools.ranges.noise import ALL, measure_noise
+from eqlr_tools.ranges.products import products_of
 from eqlr_tools.ranges.quantiles import exact_order_statistics
 from eqlr_tools.ranges.scaled import Scaled
 from eqlr_tools.ranges.statistics import Measured, Statistics, statistics_of
@@ -44,7 +46,11 @@ def examine(
     channels = question.channels or Channels(1, max(tensor.numel, 1))
     if counts is None:
         counts = count_tensor(tensor, question.scale, channels, loops=loops)
-    noise = measure_noise(tensor, counts, question.scale, channels)
+    counts = with_central_sums(tensor, counts)
+    scaled, applied = Scaled(counts, question.scale), question.applied
+    if applied is None and not scaled.fits:
+        applied = products_of(tensor, question.scale)
+    noise = measure_noise(tensor, counts, 1.0 if applied else question.scale, channels)
     look_inside = counts.cuts is not None and (question.exact_quantiles or tensor.numel <= ALL)
     measured = Measured(
         exact_order_statistics(tensor, counts) if look_inside else None,
@@ -53,9 +59,8 @@ def examine(
         noise.exact or counts.cuts is None,
     )
     stored = statistics_of(Scaled(counts), measured, question.stored_terms)
-    if question.applied is not None:
-        return [stored, examine(question.applied, replace(question, applied=None), loops=loops)[1]]
+    if applied:
+        return [stored, examine(applied, replace(question, scale=1.0, applied=None), loops=loops)[1]]
     if question.scale == 1.0:
         return [stored, replace(stored, accumulation=accumulation_of(stored.abs_max, question.terms))]
-    effective = replace(measured, noise=noise.effective)
-    return [stored, statistics_of(Scaled(counts, question.scale), effective, question.terms)]
+    return [stored, statistics_of(scaled, replace(measured, noise=noise.effective), question.terms)]

@@ -35,6 +35,13 @@ class Scaled:
         layout = self.counts.layout
         return float(layout.scaled(np.array([value], dtype=layout.float_type), self.scale)[0])
 
+    @property
+    def fits(self) -> bool:
+        """True if no product of a finite value overflows, and none of a non-zero one becomes zero."""
+        counts = self.counts
+        ends = (counts.minimum, counts.maximum) if counts.finite else ()
+        return all(math.isfinite(self.product(end)) for end in ends) and self.product(counts.smallest) != 0
+
     def at_least(self, bounds: NDArray[np.float64]) -> NDArray[np.int64]:
         """How many finite stored values have an effective magnitude of at least each of some of `bounds_of`."""
         counted: NDArray[np.int64] = self._reached[np.searchsorted(bounds_of(self.counts.layout), bounds)]

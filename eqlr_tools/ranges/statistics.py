@@ -75,7 +75,8 @@ class Measured:
 
 
 def statistics_of(scaled: Scaled, measured: Measured | None = None, summed_terms: int | None = None) -> Statistics:
-    """The statistics of counted values times a constant. `summed_terms`: how many products of them a layer adds up.
+    """The statistics of counted values times a constant that fits them (`Scaled.fits`). `summed_terms`: how many
+    products of them a layer adds up.
 
     `adam_steps_per_rms`: Adam moves a weight by about its learning rate per step, whatever the gradient, so with
     lr 1e-3 it takes rms / 1e-3 steps to move one by a whole rms.
@@ -86,25 +87,24 @@ def statistics_of(scaled: Scaled, measured: Measured | None = None, summed_terms
     if counts.finite:
         minimum, maximum = sorted([scaled.product(counts.minimum), scaled.product(counts.maximum)])
         abs_max = max(abs(minimum), abs(maximum))
-    histogram, overflowed = _histogram(scaled)
-    if histogram.counts and counts.finite:
-        # A product below the smallest number is zero; then the binade is all that is known of the smallest that is not.
-        smallest = abs(scaled.product(counts.smallest)) or math.ldexp(1.0, histogram.exponents[0])
+    histogram = _histogram(scaled)
+    if histogram.counts:
+        smallest = abs(scaled.product(counts.smallest))
     rms, std, mean, kurtosis = _moments(scaled)
     exact = counts.cuts is None or measured.order is not None
     return Statistics(
         rms=rms,
         std=std,
         mean=mean,
-        min=_finite(minimum),
-        max=_finite(maximum),
-        min_nonzero=_finite(smallest),
-        abs_max=_finite(abs_max),
+        min=minimum,
+        max=maximum,
+        min_nonzero=smallest,
+        abs_max=abs_max,
         binades=_binades(abs_max, smallest),
         kurtosis=kurtosis,
-        zeros=counts.finite - sum(histogram.counts) - overflowed,
+        zeros=counts.finite - sum(histogram.counts),
         nans=counts.nans,
-        infinities=counts.infinities + overflowed,
+        infinities=counts.infinities,
         adam_steps_per_rms=None if rms is None else _finite(rms / ADAM_LEARNING_RATE),
         channel_spread=_channel_spread(scaled),
         quantiles=dict(zip(_SHARES, map(_finite, scaled.quantiles(QUANTILES, measured.order)), strict=True)),
@@ -113,7 +113,7 @@ def statistics_of(scaled: Scaled, measured: Measured | None = None, summed_terms
         hazards=hazards_of(scaled, measured.noise),
         int8_snr_db=dict(measured.int8_snr_db),
         snr_exact=measured.noise_is_exact,
-        accumulation=accumulation_of(_finite(abs_max), summed_terms),
+        accumulation=accumulation_of(abs_max, summed_terms),
     )
 
 
@@ -133,17 +133,17 @@ def _moments(scaled: Scaled) -> tuple[float | None, float | None, float | None, 
     return _root(square * scale**2), _root(variance * scale**2), nearest_float(mean * scale), kurtosis
 
 
-def _histogram(scaled: Scaled) -> tuple[Histogram, int]:
-    """Magnitudes by binade, and how many products overflow."""
+def _histogram(scaled: Scaled) -> Histogram:
+    """Magnitudes by binade."""
     edges = scaled.counts.layout.binade_edges
     reached = scaled.at_least(np.append(edges, np.inf))
     counts = reached[:-1] - reached[1:]
     filled = np.flatnonzero(counts)
     if not filled.size:
-        return Histogram(), int(reached[-1])
+        return Histogram()
     low, high = int(filled[0]), int(filled[-1])
     first = math.frexp(float(edges[low]))[1] - 1
-    return Histogram(list(range(first, first + high - low + 1)), counts[low : high + 1].tolist()), int(reached[-1])
+    return Histogram(list(range(first, first + high - low + 1)), counts[low : high + 1].tolist())
 
 
 def _channel_spread(scaled: Scaled) -> float | None:
@@ -156,7 +156,7 @@ def _channel_spread(scaled: Scaled) -> float | None:
 
 
 def _binades(largest: float | None, smallest: float | None) -> float | None:
-    if not largest or not smallest or not math.isfinite(largest):
+    if not largest or not smallest:
         return None
     return math.log2(largest) - math.log2(smallest)
 
