@@ -71,6 +71,9 @@ def tensor(
     shape, strides = _integers(size), _integers(stride)
     if type(offset) is not int or not 0 <= offset < 1 << 63 or len(shape) != len(strides):
         raise TypeError("a tensor without a layout")
+    if isinstance(metadata, dict) and (metadata.get("conj") or metadata.get("neg")):
+        # Such a view of complex numbers stores other numbers than it stands for.
+        raise UnknownElementsError("a conjugated or negated view is not read: save it after resolve_conj, resolve_neg")
     return Tensor(storage.storage, element, shape, strides, offset, requires_grad=requires_grad is True)
 
 

@@ -97,6 +97,16 @@ def test_views_of_one_storage_stay_views_of_it(run_cli: Callable[..., Result], t
     assert np.array_equal(flat["columns.x"].values(), side["columns.x"].numpy())
 
 
+@pytest.mark.parametrize("view", [lambda t: t.conj(), lambda t: t.conj().imag])
+def test_views_that_stand_for_other_numbers_than_they_store_are_refused(
+    view: Callable[[torch.Tensor], torch.Tensor], run_cli: Callable[..., Result], tmp_path: Path
+) -> None:
+    torch.save({"a.weight": view(torch.ones(2, 3, dtype=torch.complex64))}, tmp_path / "view.pt")
+    result = run_cli("audit", tmp_path / "view.pt")
+    assert result.code == 2
+    assert "a conjugated or negated view is not read: save it after resolve_conj" in result.stderr
+
+
 @pytest.mark.parametrize("via", [".pt", ".safetensors"])
 def test_everything_else_is_carried_over(via: str, run_cli: Callable[..., Result], tmp_path: Path) -> None:
     extra: dict[str, Any] = {
