@@ -140,11 +140,10 @@ def audit(
         add_changes(content, comparison)
         note(unpaired(comparison), quiet=quiet)
     violations = violated(rules, content, comparison)
-    if order is not None:
-        sort_layers(content, comparison, order)
+    ranking = sort_layers(content, comparison, order) if order is not None else None
     if plot:
-        write(plotted(content, plot), plot, force=force)
-    emit(audit_report(content, format), format, output, force=force)
+        write(plotted(content, plot), plot, force=force, quiet=quiet)
+    emit(audit_report(content, format, ranking), format, output, force=force, quiet=quiet)
     for line in (*violations, *unreadable):
         note(line)
     return 2 if unreadable else 1 if violations else 0

@@ -78,4 +78,4 @@ def _bake_onnx(source: Path, target: Path, layers: Layers, writing: Writing) -> 
     include, exclude = layers.include or (), layers.exclude or ()
     baked = bake_onnx(source, target, include=include, exclude=exclude, force=writing.force, dry_run=writing.dry_run)
     if not (writing.quiet and writing.format is Format.table):
-        emit(onnx_baking_report(baked), writing.format, writing.output, force=writing.force)
+        emit(onnx_baking_report(baked), writing.format, writing.output, force=writing.force, quiet=writing.quiet)

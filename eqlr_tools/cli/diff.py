@@ -56,7 +56,7 @@ def diff(
     chosen = selection_of(reading, layers)
     run = followed(found, chosen, jobs=jobs, quiet=showing.quiet)
     report = diff_report([str(path) for path in found], run)
-    emit(report, showing.format, showing.output, force=showing.force)
+    emit(report, showing.format, showing.output, force=showing.force, quiet=showing.quiet)
 
 
 def snapshots(arguments: list[str]) -> list[Path]:

@@ -33,4 +33,4 @@ def explain(
     check_output(showing.output, checkpoint.files, showing.format, force=showing.force)
     chosen = selection_of(reading)
     report = explain_report(checkpoint, recognise_all(checkpoint, chosen))
-    emit(report, showing.format, showing.output, force=showing.force)
+    emit(report, showing.format, showing.output, force=showing.force, quiet=showing.quiet)

@@ -118,7 +118,7 @@ def export(
         else:
             done = export_module(checkpoint, target, chosen, wanted, model, shape or (), common)
     if not (quiet and format is Format.table):
-        emit(export_report(done), format, output, force=force)
+        emit(export_report(done), format, output, force=force, quiet=quiet)
 
 
 _AS_IT_IS = (Latent.z, Noise.const, Image.float, False)
@@ -143,4 +143,4 @@ def _improve(
         say(f"improving {source.name}")
         done = improve(source, target, precision=precision, provider=provider, min_snr=min_snr, force=force)
     if not (quiet and form is Format.table):
-        emit(improvement_report(done), form, output, force=force)
+        emit(improvement_report(done), form, output, force=force, quiet=quiet)

@@ -55,7 +55,7 @@ class Tally:
 
     def text(self) -> str:
         skipped = f", {self.skipped} skipped (done before)" if self.skipped else ""
-        return f"{self.done} checkpoints, {self.failed} with errors{skipped}"
+        return f"{self.done} {'checkpoint' if self.done == 1 else 'checkpoints'}, {self.failed} with errors{skipped}"
 
 
 def records_of(

@@ -39,4 +39,4 @@ def carry_out(plan: Plan, chosen: Selection, writing: Writing) -> None:
     report = plan_report(plan, verification)
     if writing.quiet and form is Format.table:
         return
-    emit(report, form, writing.output, force=force)
+    emit(report, form, writing.output, force=force, quiet=writing.quiet)

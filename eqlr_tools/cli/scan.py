@@ -54,5 +54,5 @@ def scan(
         tally.count(record)
     if len(found) == 1 and tally.errors:
         raise UnreadableError(tally.errors[0], hint=collected[0].get("hint"))
-    emit(scan_report(collected), format, output, force=force)
+    emit(scan_report(collected), format, output, force=force, quiet=quiet)
     return tally.exit_code

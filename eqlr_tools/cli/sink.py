@@ -19,7 +19,7 @@ _PROGRESS_FROM_BYTES = 1 << 25
 """Below 32 MiB the work is over before a bar could be read."""
 
 
-def emit(report: Report, form: Format, output: Path | None = None, *, force: bool = False) -> None:
+def emit(report: Report, form: Format, output: Path | None = None, *, force: bool = False, quiet: bool = False) -> None:
     """Show a report on stdout, or write it to `output`, which must not exist unless `force`."""
     raise_if_interrupted()
     if output is None:
@@ -28,7 +28,7 @@ def emit(report: Report, form: Format, output: Path | None = None, *, force: boo
         sys.stdout.write(_printable(render(report, form, width=_width(terminal), color=color)))
         sys.stdout.flush()
         return
-    write(render(report, form).encode("utf-8"), output, force=force)
+    write(render(report, form).encode("utf-8"), output, force=force, quiet=quiet)
 
 
 def check_output(output: Path | None, inputs: Iterable[Path] = (), form: Format = Format.table, *, force: bool) -> None:
@@ -49,8 +49,8 @@ def protect(output: Path, inputs: Iterable[Path]) -> None:
         raise OutputError(f"{output}: the report would replace the checkpoint", hint="name another --output")
 
 
-def write(content: bytes, output: Path, *, force: bool = False) -> None:
-    """Write a file, which must not exist unless `force`, and say so."""
+def write(content: bytes, output: Path, *, force: bool = False, quiet: bool = False) -> None:
+    """Write a file, which must not exist unless `force`, and say so unless `quiet`."""
     try:
         with open(output, "wb" if force else "xb") as file:
             file.write(content)
@@ -58,7 +58,7 @@ def write(content: bytes, output: Path, *, force: bool = False) -> None:
         raise OutputError(f"{output}: already exists", hint="--force replaces it") from error
     except OSError as error:
         raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
-    note(f"written to {output}")
+    note(f"written to {output}", quiet=quiet)
 
 
 def _printable(text: str) -> str:

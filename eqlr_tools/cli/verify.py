@@ -50,5 +50,7 @@ def verify(
         "verify", sum(t.nbytes for r in left for t in r.network.tensors.values()), quiet=showing.quiet
     ) as advance:
         result = compare(left, right, tolerance_ulp=max_ulp, progress=advance)
-    emit(verify_report(a.path, b.path, result), showing.format, showing.output, force=showing.force)
+    emit(
+        verify_report(a.path, b.path, result), showing.format, showing.output, force=showing.force, quiet=showing.quiet
+    )
     return 0 if result.passed else 1

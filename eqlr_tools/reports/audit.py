@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from eqlr_tools.reports.formats import Format
 from eqlr_tools.reports.hazards import fp16_words
 from eqlr_tools.reports.report import Cell, Column, Report, Table, figure, plain, shape_text
 from eqlr_tools.reports.scan import network_json
+from eqlr_tools.reports.sorting import Ranking
 from eqlr_tools.reports.sparklines import Axis, common_axis
 
 _BARS = 16
@@ -24,13 +26,12 @@ _BARS = 16
 _FIGURES = [("rms", 0), ("abs_max", 4), ("min_nonzero", 6), ("binades", 5), ("std", 10), ("zeros", 9)]
 _LAST = [("adam_steps_per_rms", 7), ("fp16_snr_db", 11), ("channel_spread", 12)]
 _HEAD = [
-    Column("layer", right=False),
+    Column("layer", right=False, least=22),
     Column("kind", 13, right=False),
     Column("shape", 11),
     Column("dtype", 14, right=False),
     Column("fan in", 15),
     Column("c", 8),
-    Column("weights", 1, right=False),
 ]
 
 
@@ -41,8 +42,9 @@ def audit_json(audits: Sequence[tuple[Path, Sequence[NetworkRange]]]) -> Json:
     return content
 
 
-def audit_report(content: Json, form: Format) -> Report:
-    """Build the report of one or several files: a table per network, its spread below.
+def audit_report(content: Json, form: Format, ranking: Ranking | None = None) -> Report:
+    """Build the report of one or several files: a table per network, its spread below. What its layers are sorted by
+    (`ranking`) has a column, whatever the width.
 
     Of a thousand layers each part takes its time, so there is only what `form` shows.
     """
@@ -52,7 +54,11 @@ def audit_report(content: Json, form: Format) -> Report:
     if form is Format.csv:
         return Report(SCHEMA, body, (), data=_data(content))
     brief = form is Format.table
-    tables = [_table(file["path"], network, brief=brief) for file in content["files"] for network in file["networks"]]
+    tables = [
+        _ranked(_table(file["path"], network, brief=brief), network, ranking)
+        for file in content["files"]
+        for network in file["networks"]
+    ]
     if form is Format.html:
         from eqlr_tools.reports.audit_page import audit_page
 
@@ -66,11 +72,13 @@ def _table(path: str, network: Json, *, brief: bool) -> Table:
     axis = common_axis([statistics["histogram"] for statistics in shown], _BARS)
     hazards = any(fp16_words(statistics) for statistics in shown)
     moved = any("ratio" in layer for layer in network["layers"])
+    both = any(layer["equalized"] for layer in network["layers"])
     columns = [
         *_HEAD,
+        Column("weights", 1 if both else 7, right=False),
         *(_column(name, rank) for name, rank in _FIGURES),
-        Column(axis.title, 3, right=False),
-        *([Column("in fp16", 2, right=False)] if hazards else []),
+        Column(axis.title, 2, right=False),
+        *([Column("in fp16", 3, right=False)] if hazards else []),
         *([Column("rms / before", 2), Column("abs max / before", 6)] if moved else []),
         *(_column(name, rank) for name, rank in _LAST),
     ]
@@ -81,6 +89,23 @@ def _table(path: str, network: Json, *, brief: bool) -> Table:
     ]
     note = f" ({network['note']})" if network["note"] else ""
     return Table(columns, rows, f"{path}: network {network['name']}, {network['family']}{note}", _footer(network))
+
+
+def _ranked(table: Table, network: Json, ranking: Ranking | None) -> Table:
+    """The table with the column that its layers are sorted by."""
+    if ranking is None:
+        return table
+    titles = [column.title for column in table.columns]
+    if ranking.title in titles:
+        columns = [replace(column, rank=0) if column.title == ranking.title else column for column in table.columns]
+        return replace(table, columns=columns)
+    place = titles.index("weights") + 1
+    cells = [ranking.text(layer, form) for layer in network["layers"] for form, _ in forms_of(layer)]
+    return replace(
+        table,
+        columns=[*table.columns[:place], Column(ranking.title), *table.columns[place:]],
+        rows=[[*row[:place], cell, *row[place:]] for row, cell in zip(table.rows, cells, strict=True)],
+    )
 
 
 def _column(name: str, rank: int) -> Column:
@@ -118,7 +143,7 @@ def _cell(name: str, form: str, layer: Json, network: Json) -> Cell:
     place = layer[form].get(name)
     value = place if place is not None else value_of(FIELDS[name], form, layer, network)
     if value is None or not math.isfinite(value):
-        return None
+        return "overflow" if value == -math.inf else None
     if name == "adam_steps_per_rms" and value >= 100:
         return round(value)
     return round(value, 2) if name in ("binades", "fp16_snr_db") else value

@@ -111,13 +111,14 @@ def _unpaired(rule: Rule, comparison: Comparison) -> Iterator[Finding]:
 
 def _sentence(rule: Rule, name: str, value: float, now: float | None, then: float | None) -> str:
     unit: str = "ratio" if rule.place.change else rule.place.field.unit
-    text = f"{name} = {_in_unit(value, 'share' if rule.of_elements else unit)}"
+    text = f"{name} = {in_unit(value, 'share' if rule.of_elements else unit)}"
     if rule.place.change:
         text += f" ({figure(then, 4)} before, {figure(now, 4)} now)"
     return text
 
 
-def _in_unit(value: float, unit: str) -> str:
+def in_unit(value: float, unit: str) -> str:
+    """A figure in words, with its unit."""
     if unit == "share":
         return f"{100 * value:.3g}%"
     if math.isinf(value):

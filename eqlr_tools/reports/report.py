@@ -25,13 +25,18 @@ Cell = str | int | float | bool | Marked | None
 class Column:
     """A column of a table. When the terminal is too narrow, those with the highest `rank` are left out first.
 
-    A column of `prose` is never left out: its sentences are wrapped to the room that the others leave.
+    A column of `prose` is never left out: its sentences are wrapped to the room that the others leave. One with a
+    `least` width is shortened to that, rather than that a column of rank `ESSENTIAL` or below is left out.
     """
 
     title: str
     rank: int = 0
     right: bool = True
     prose: bool = False
+    least: int | None = None
+
+
+ESSENTIAL = 4
 
 
 @dataclass(frozen=True)

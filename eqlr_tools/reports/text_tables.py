@@ -6,7 +6,7 @@ import textwrap
 import unicodedata
 from collections.abc import Sequence
 
-from eqlr_tools.reports.report import Cell, Marked, Table, figure, printable
+from eqlr_tools.reports.report import ESSENTIAL, Cell, Column, Marked, Table, figure, printable
 
 BOLD, DIM, RESET = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 _COLORS = {"bad": "\x1b[1;31m", "warn": "\x1b[33m", "good": "\x1b[32m"}
@@ -24,8 +24,7 @@ def table_lines(table: Table, width: int | None, *, color: bool) -> tuple[list[s
         max(text_width(line) for text in (column.title, *(row[index] for row in texts)) for line in text.split("\n"))
         for index, column in enumerate(table.columns)
     ]
-    least = [min(size, _PROSE_WIDTH) if c.prose else size for c, size in zip(table.columns, widths, strict=True)]
-    kept = _fitting([column.rank for column in table.columns], least, width)
+    kept = _fitting(table.columns, widths, width)
     _shrink(table, kept, widths, width)
     rights = [table.columns[index].right for index in kept]
     sizes = [widths[index] for index in kept]
@@ -72,14 +71,22 @@ def _character_width(character: str) -> int:
     return 2 if unicodedata.east_asian_width(character) in "WF" else 1
 
 
-def _fitting(ranks: list[int], widths: list[int], width: int | None) -> list[int]:
+def _fitting(columns: Sequence[Column], widths: list[int], width: int | None) -> list[int]:
     """The columns that fit, taken in the order of their rank; those of rank 0 are there whatever the width."""
     kept: list[int] = []
-    for index in sorted(range(len(ranks)), key=lambda index: ranks[index]):
-        taken = sum(widths[other] + len(_GAP) for other in kept) + widths[index]
-        if width is None or ranks[index] == 0 or taken <= width:
+    for index in sorted(range(len(columns)), key=lambda index: columns[index].rank):
+        rank = columns[index].rank
+        sizes = [_needed(columns[other], widths[other], rank) + len(_GAP) for other in (*kept, index)]
+        if width is None or rank == 0 or sum(sizes) - len(_GAP) <= width:
             kept.append(index)
     return sorted(kept)
+
+
+def _needed(column: Column, width: int, rank: int) -> int:
+    """What a column must have where one of some rank is to be shown beside it."""
+    if column.prose:
+        return min(width, _PROSE_WIDTH)
+    return min(width, column.least) if column.least and rank <= ESSENTIAL else width
 
 
 def _shrink(table: Table, kept: list[int], widths: list[int], width: int | None) -> None:
@@ -103,14 +110,15 @@ def _cell(text: str, width: int, *, prose: bool) -> list[str]:
 
 
 def _shortened(text: str, width: int) -> str:
+    """The end of the text: names of one network begin alike, and end in what they are."""
     if text_width(text) <= width:
         return text
     kept = ""
-    for character in text:
-        if text_width(kept + character) > width - 1:
+    for character in reversed(text):
+        if text_width(character + kept) > width - 1:
             break
-        kept += character
-    return kept + "…"
+        kept = character + kept
+    return "…" + kept
 
 
 def _padded(text: str, width: int, right: bool, style: str) -> str:

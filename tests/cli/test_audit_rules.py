@@ -95,14 +95,45 @@ def test_sorting_puts_the_worst_first(faulty: Path, run_cli: Callable[..., Resul
         assert run_cli("audit", faulty, "--sort", key).code == 2, key
 
 
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("effective.fp16_overflow", ["1.56%", "0%", "0%", "0%"]),
+        ("drift.rms", ["1x"] * 4),
+        ("fp16_snr_db", ["overflow"]),
+        ("int8_per_tensor_snr_db", []),
+        ("elements", ["64"] * 4),
+    ],
+)
+def test_what_is_sorted_by_is_shown_at_any_width(
+    key: str, shown: list[str], faulty: Path, run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    baseline = faulty.with_name("baseline.json")
+    run_cli("audit", faulty, "-f", "json", "-o", baseline)
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = run_cli("audit", faulty, "--baseline", baseline, "--sort", key).stdout.splitlines()
+    head = next(number for number, line in enumerate(lines) if line.startswith("layer"))
+    title = key.removeprefix("effective.").replace("_", " ").replace(".", " ")
+    end = lines[head].index(title) + len(title)
+    cells = [line[:end].split()[-1] for line in lines[head + 2 : head + 6]]
+    assert cells[: len(shown)] == shown
+
+
 def test_tables_fit_and_keep_the_histogram(run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> None:
     for width in (80, 100, 140):
         monkeypatch.setenv("COLUMNS", str(width))
         out = run_cli("audit", STYLEGAN2, "--network", "g_ema", "--sort", "effective.fp16_subnormal").stdout
         assert max(map(len, out.splitlines())) <= width
         assert "█" in out
-        assert "0.17% subnormal" in out
+        assert "0.174%" in out
+        assert width == 80 or "0.17% subnormal" in out
         assert out.partition("──\n")[2].startswith("convs.3.conv ")
+
+
+def test_quiet_says_nothing_of_what_was_written(run_cli: Callable[..., Result], tmp_path: Path) -> None:
+    written = ["--plot", tmp_path / "x.svg", "-f", "json", "-o", tmp_path / "x.json"]
+    result = run_cli("audit", STYLEGAN2, "--quiet", *written)
+    assert (result.code, result.stdout, result.stderr) == (0, "", "")
 
 
 def test_a_terminal_that_knows_only_ascii(run_cli: Callable[..., Result], tmp_path: Path) -> None:

@@ -39,6 +39,22 @@ def test_the_first_column_is_shortened_last(width: int) -> None:
     assert "…" in lines[2]
 
 
+def test_a_long_name_makes_room_for_what_matters_and_keeps_its_end() -> None:
+    """Names of one network begin alike. A column that matters little leaves them their length."""
+    names = [f"generator.synthesis.blocks.{i}.attention.conv" for i in range(2)]
+    columns = [Column("layer", right=False, least=18), Column("abs max", 4), Column("std", 5)]
+    table = Table(columns, [[name, 0.5, 0.25] for name in names])
+    lines, hidden = table_lines(table, 30, color=False)
+    assert [lines[0].split(), *(line.split() for line in lines[2:])] == [
+        ["layer", "abs", "max"],
+        ["…cks.0.attention.conv", "0.5"],
+        ["…cks.1.attention.conv", "0.5"],
+    ]
+    assert hidden == ["std"]
+    lines, hidden = table_lines(table, 54, color=False)
+    assert (lines[2].split(), hidden) == ([names[0], "0.5"], ["std"])
+
+
 def test_sentences_are_wrapped_to_the_room_that_is_left() -> None:
     columns = [Column("family", right=False), Column("because", right=False, prose=True)]
     sentence = "no tensor is called as this family calls its own, and nothing else speaks for it"
