@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from typing import Any
 
 from eqlr_tools.errors import UsageError
@@ -101,15 +102,21 @@ def _csv_cell(cell: Cell) -> Cell:
 def _markdown(report: Report) -> str:
     parts = []
     for table in report.tables:
-        lines = [f"### {table.title}", ""] if table.title else []
-        lines.append("| " + " | ".join(column.title.replace("|", "\\|") for column in table.columns) + " |")
+        lines = [f"### {_markdown_cell(table.title)}", ""] if table.title else []
+        lines.append("| " + " | ".join(_markdown_cell(column.title) for column in table.columns) + " |")
         lines.append("|" + "|".join("--:" if column.right else ":--" for column in table.columns) + "|")
-        lines += ["| " + " | ".join(figure(cell).replace("|", "\\|") for cell in row) + " |" for row in table.rows]
+        lines += ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in table.rows]
         lines += ["", *table.footer] if table.footer else []
         parts.append("\n".join(lines))
     if report.lines:
         parts.append("\n\n".join(map(printable, report.lines)))
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    """A cell on one line. What Markdown or HTML would take for their own is escaped, and blanks of a histogram stay."""
+    text = re.sub(r"[\\`*<|]", r"\\\g<0>", figure(cell)).replace("\n", "<br>")
+    return re.sub(r"^ +| {2,}| +$", lambda blanks: "\u2007" * len(blanks[0]), text)
 
 
 def _text(report: Report, width: int | None, color: bool) -> str:
