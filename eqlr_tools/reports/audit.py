@@ -62,7 +62,7 @@ def audit_report(content: Json, form: Format, ranking: Ranking | None = None) ->
     if form is Format.html:
         from eqlr_tools.reports.audit_page import audit_page
 
-        return Report(SCHEMA, body, tables, page=audit_page(content))
+        return Report(SCHEMA, body, tables, page=audit_page(content, ranking.title if ranking else None))
     return Report(SCHEMA, body, tables)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eqlr_tools.reports.baseline import Json, forms_of
@@ -28,12 +29,19 @@ _CONTROLS = (
 )
 
 
-def audit_page(content: Json) -> Page:
-    """The page of an audit."""
-    tables = [_table(file["path"], network) for file in content["files"] for network in file["networks"]]
+def audit_page(content: Json, sorted_by: str | None = None) -> Page:
+    """The page of an audit, whose layers are in the file's order or were sorted by a figure."""
+    ordered = sorted_by is not None
+    networks = [
+        (file["path"], network if ordered else {**network, "layers": in_depth(network["layers"])})
+        for file in content["files"]
+        for network in file["networks"]
+    ]
+    tables = [_table(path, network) for path, network in networks]
     data = {
-        "networks": [_network(file["path"], network) for file in content["files"] for network in file["networks"]],
+        "networks": [_network(path, network) for path, network in networks],
         "baseline": content["baseline"],
+        "order": f"sorted by {sorted_by}" if ordered else "in the file's order",
     }
     paths = [file["path"] for file in content["files"]]
     title = f"Audit of {paths[0]}" + (f" and {len(paths) - 1} more" if len(paths) > 1 else "")
@@ -42,6 +50,23 @@ def audit_page(content: Json) -> Page:
         for finding in content["findings"]
     ]
     return Page("audit", data, title, tables, _CONTROLS, findings)
+
+
+def in_depth(layers: Sequence[Json]) -> list[Json]:
+    """The layers from the first to the last. Files that hold their names in alphabetical order, as safetensors writes
+    them type by type, have `blocks.10` before `blocks.2`; there the numbers decide."""
+    by_type: dict[str, list[str]] = {}
+    for layer in layers:
+        by_type.setdefault(layer["dtype"], []).append(layer["weight"])
+    if any(names != sorted(names) for names in by_type.values()):
+        return list(layers)
+    return sorted(layers, key=lambda layer: _numbered(layer["weight"]))
+
+
+def _numbered(name: str) -> list[tuple[int, str]]:
+    """A key that orders names as people do, by the numbers in them: the longer is the larger."""
+    parts = re.split(r"0*([0-9]+)", name)
+    return [(len(part) if index % 2 else 0, part) for index, part in enumerate(parts)]
 
 
 def _table(path: str, network: Json) -> Table:

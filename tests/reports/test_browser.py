@@ -173,6 +173,33 @@ def test_a_thousand_layers_open_at_once(browser: Any, tmp_path: Path) -> None:
     assert len(browser.find_elements("css selector", ".panel svg svg")) == 1000
 
 
+def test_a_long_table_keeps_its_head_and_names_in_sight(browser: Any, tmp_path: Path) -> None:
+    content = audit_of_state(state(fc=normal(32, 32)), tmp_path / "deep.pt")
+    (network,) = content["files"][0]["networks"]
+    network["layers"] = [{**network["layers"][0], "layer": f"block{index}.fc"} for index in range(200)]
+    opened(browser, page(audit_report(content, Format.html)), tmp_path)
+    places = """const scroll = document.querySelector('.scroll'), top = (e) => e.getBoundingClientRect().top;
+    const left = (e) => e.getBoundingClientRect().left;
+    const cell = scroll.querySelector('tbody td');
+    scroll.scrollTo(300, 3000);
+    return [top(scroll.querySelector('th')) - top(scroll), left(cell) - left(scroll), top(cell) < top(scroll)];"""
+    assert browser.execute_script(places) == [0, 0, True]
+
+
+def test_paper_shows_the_whole_chart_and_repeats_the_head_of_a_table(audit: Any) -> None:
+    chart = audit.find_element("css selector", ".speed")
+    audit.execute_async_script("requestAnimationFrame(() => requestAnimationFrame(arguments[0]))")
+    assert chart.get_dom_attribute("viewBox") == f"0 0 {chart.rect['width']:g} 240"
+    audit.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        # Chromium leaves buttons, and cells that stick, out of the heads that it repeats.
+        assert column(audit, "rms").value_of_css_property("display") == "contents"
+        assert column(audit, "rms").find_element("xpath", "..").value_of_css_property("position") == "static"
+        assert audit.find_element("css selector", ".scroll").value_of_css_property("max-height") == "none"
+    finally:
+        audit.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_a_run_is_drawn_filtered_and_read(browser: Any, tmp_path: Path) -> None:
     from selenium.webdriver import ActionChains
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from eqlr_tools.reports.audit import audit_report
+from eqlr_tools.reports.audit_page import audit_page
 from eqlr_tools.reports.formats import Format
 from eqlr_tools.reports.html import page
 from eqlr_tools.reports.report import Column, Report, Table
@@ -97,3 +98,18 @@ def test_figures_of_the_page_are_those_of_the_json(name: str) -> None:
             histogram = layer["stored"]["histogram"]
             assert curve["forms"]["stored"]["counts"] == histogram["counts"]
             assert curve["forms"]["stored"]["low"] == histogram["exponents"][0]
+
+
+def test_layers_stand_in_the_order_of_their_depth(tmp_path: Path) -> None:
+    """safetensors holds names alphabetically, torch in the network's order; what --sort says goes before either."""
+
+    def shown(names: list[str], sorted_by: str | None = None) -> tuple[list[str], str]:
+        content = audit_of_state(state(**dict.fromkeys(names, normal(4, 4))), tmp_path / "a")
+        drawn = audit_page(content, sorted_by)
+        rows = [str(row[0]) for row in drawn.tables[0].rows]
+        assert [layer["name"] for layer in drawn.data["networks"][0]["layers"]] == rows
+        return rows, drawn.data["order"]
+
+    assert shown(["b1", "b10", "b2", "to"]) == (["b1", "b2", "b10", "to"], "in the file's order")
+    assert shown(["to", "b1", "b10", "b2"])[0] == ["to", "b1", "b10", "b2"]
+    assert shown(["b1", "b10", "b2"], "rms") == (["b1", "b10", "b2"], "sorted by rms")

@@ -1,7 +1,7 @@
 "use strict";
 // The drawings of an audit: learning speed over depth, and a histogram per layer, drawn when it comes into view.
 (() => {
-  const { networks, baseline } = JSON.parse(document.getElementById("data").textContent);
+  const { networks, baseline, order } = JSON.parse(document.getElementById("data").textContent);
   const FORMS = ["stored", "effective"];
   const { element, shape, power, count, say, hush, whenSeen } = drawing;
 
@@ -37,6 +37,8 @@
     const draw = () => {
       const width = svg.clientWidth || 900, height = 240, left = 52, right = 12, top = 10, bottom = 26;
       svg.replaceChildren();
+      // Paper is narrower than the screen that this was drawn for, and then shows it smaller.
+      svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       const all = network.layers.flatMap((layer) => [...Object.values(layer.forms), ...Object.values(layer.before)]);
       const logs = all.map((curve) => curve.rms).filter((rms) => rms > 0).map(Math.log10);
       if (!logs.length) return;
@@ -171,7 +173,7 @@
     const card = element("section", "card");
     card.append(element("h2", "", `${network.path}: network ${network.name}`), facts(network));
     if (network.note) card.append(element("p", "quiet", network.note));
-    card.append(element("h3", "", "Learning speed: rms of each layer, in the file's order"), legend(Boolean(baseline)), speed(network));
+    card.append(element("h3", "", `Learning speed: rms of each layer, ${order}`), legend(Boolean(baseline)), speed(network));
     card.append(element("h3", "", "Magnitudes by power of two, a panel per layer"), legend(Boolean(baseline)));
     const panels = element("div", "panels");
     const [low, high] = span(network);

@@ -46,6 +46,7 @@
       const shown = network.layers.filter((layer) => !layer.hidden);
       const scale = scaleFor(shown.flatMap((layer) => layer.forms[formOf(layer)][what]), top, bottom);
       svg.replaceChildren();
+      svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
       if (!scale) { svg.append(shape("text", { x: left, y: 40 }, "nothing above zero to draw")); return; }
       const x = (index) => left + (width - left - right) * index / (snapshots.length - 1);
       for (const tick of ticksOf(scale)) {
