@@ -12,15 +12,18 @@ from xml.sax.saxutils import escape, quoteattr
 
 from eqlr_tools.errors import UsageError
 from eqlr_tools.reports.baseline import Json, forms_of
+from eqlr_tools.reports.depth import in_depth
 from eqlr_tools.reports.report import figure, printable
 
 _PANEL_WIDTH, _PANEL_HEIGHT, _GAP = 236, 118, 20
 _MARGIN, _HEADING = 24, 34
-_COLUMNS = 4
+_LEAST_COLUMNS = 4
 _INK, _MUTED, _LINE, _PAPER = "#1c2330", "#5b6472", "#c4cad3", "#ffffff"
 COLORS = {"stored": "#b3541e", "effective": "#1f6feb"}
 _FILLS = {"stored": "#f1c7a8", "effective": "#a9cbf9"}
 """The fills where bars do not overlap; where they do, the outlines tell them apart."""
+
+_MOST_PIXELS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,10 @@ def draw(content: Json) -> Drawing:
     """Small multiples: a panel per layer, stored and effective overlaid, on one axis for each network."""
     shapes: list[Shape] = []
     y = float(_MARGIN)
-    width = 2 * _MARGIN + _COLUMNS * _PANEL_WIDTH + (_COLUMNS - 1) * _GAP
+    largest = max((len(network["layers"]) for file in content["files"] for network in file["networks"]), default=0)
+    # A thousand panels are a sheet about twice as high as wide, and not a ribbon.
+    columns = max(_LEAST_COLUMNS, round(math.sqrt(largest) / 2))
+    width = 2 * _MARGIN + columns * _PANEL_WIDTH + (columns - 1) * _GAP
     for file in content["files"]:
         for network in file["networks"]:
             if not network["layers"]:
@@ -95,11 +101,11 @@ def draw(content: Json) -> Drawing:
             shapes += _legend(width - _MARGIN, y + 14)
             y += _HEADING
             low, high = _common_range(network["layers"])
-            for index, layer in enumerate(network["layers"]):
-                row, column = divmod(index, _COLUMNS)
+            for index, layer in enumerate(in_depth(network["layers"])):
+                row, column = divmod(index, columns)
                 x = _MARGIN + column * (_PANEL_WIDTH + _GAP)
                 shapes += _panel(layer, x, y + row * (_PANEL_HEIGHT + _GAP), low, high)
-            y += math.ceil(len(network["layers"]) / _COLUMNS) * (_PANEL_HEIGHT + _GAP) + _GAP
+            y += math.ceil(len(network["layers"]) / columns) * (_PANEL_HEIGHT + _GAP) + _GAP
     return Drawing(width, int(y) + _MARGIN, tuple(shapes))
 
 
@@ -142,12 +148,10 @@ def _panel(layer: Json, x: float, y: float, low: int, high: int) -> Iterator[Sha
 
 
 def _shortened(text: str, width: float, size: int) -> str:
-    """The text cut in the middle where it would be wider, taking 0.58 of its size for a character."""
+    """The end of a text that would be wider, taking 0.58 of its size for a character: names begin alike."""
     text = printable(text)
     room = int(width / (0.58 * size))
-    if len(text) <= room:
-        return text
-    return f"{text[: room // 2]}…{text[-(room - room // 2 - 1) :]}"
+    return text if len(text) <= room else f"…{text[1 - room :]}"
 
 
 def svg(drawing: Drawing) -> str:
@@ -187,7 +191,8 @@ def _pillow(path: Path) -> tuple[Any, Any, Any]:
 
 def _png(drawing: Drawing, path: Path) -> bytes:
     image_module, draw_module, font_module = _pillow(path)
-    scale = 2  # Twice the size, so that text is sharp on today's screens.
+    # Twice the size, so that text is sharp on today's screens, unless viewers would refuse the picture for it.
+    scale = 2 if 4 * drawing.width * drawing.height <= _MOST_PIXELS else 1
     image = image_module.new("RGB", (drawing.width * scale, drawing.height * scale), _PAPER)
     canvas = draw_module.Draw(image)
     fonts = {size: font_module.load_default(size * scale) for size in {s.size for s in _words(drawing)}}

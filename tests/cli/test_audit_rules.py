@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 import pytest
 import torch
 
+from eqlr_tools.reports.plot import Words, draw
 from tests.conftest import SAMPLES, Result
 from tests.reports.audits import HOSTILE, normal, state
 
@@ -162,6 +163,20 @@ def test_plots_hold_every_layer(run_cli: Callable[..., Result], tmp_path: Path) 
     assert again.code == 2
     assert "--force" in again.stderr
     assert run_cli(*args, "--plot", tmp_path / "a.pdf").code == 2
+
+
+def test_a_plot_of_many_layers_is_a_sheet_and_keeps_the_ends_of_names() -> None:
+    statistics = {"histogram": {"exponents": [0], "counts": [1]}, "rms": 1.0}
+    layers = [
+        {"layer": name, "weight": name, "dtype": "float32", "equalized": False, "stored": statistics, "effective": None}
+        for name in sorted(f"generator.synthesis.blocks.{number}.attention.conv" for number in range(1000))
+    ]
+    network = {"name": "g", "family": "plain", "layers": layers}
+    drawing = draw({"files": [{"path": "a.pt", "networks": [network]}]})
+    assert 1 < drawing.height / drawing.width < 3
+    names = [shape.text for shape in drawing.shapes if isinstance(shape, Words) and shape.text.endswith("conv")]
+    assert all(name.startswith("…") for name in names)
+    assert [name.split(".")[-3] for name in names] == [str(number) for number in range(1000)]
 
 
 def test_hostile_names_in_a_plot(run_cli: Callable[..., Result], tmp_path: Path) -> None:
