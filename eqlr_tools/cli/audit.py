@@ -187,7 +187,8 @@ def violated(rules: Sequence[Rule], content: Json, comparison: Comparison) -> li
 def unpaired(comparison: Comparison) -> str:
     """One line on how the audit and its baseline correspond."""
     paired = len(comparison.sites) - len(comparison.new)
+    layers = "layer" if paired == 1 else "layers"
     return (
-        f"baseline {comparison.baseline}: {paired} layers compared, {len(comparison.new)} new, "
+        f"baseline {comparison.baseline}: {paired} {layers} compared, {len(comparison.new)} new, "
         f"{len(comparison.missing)} missing"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -66,7 +67,9 @@ def read_baseline(path: Path) -> Json:
     """An audit that `eqlr audit --format json` wrote. Raises UnreadableError for anything else."""
     hint = "a baseline is the output of eqlr audit FILE --format json --output BASELINE"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_int=float)
+        content = json.loads(
+            path.read_text(encoding="utf-8"), parse_int=_number, parse_float=_number, parse_constant=_number
+        )
     except OSError as error:
         raise UnreadableError(f"{path}: cannot be read ({error.strerror})", hint=hint) from error
     except (ValueError, RecursionError) as error:
@@ -79,17 +82,34 @@ def read_baseline(path: Path) -> Json:
     return content
 
 
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is no finite number")
+    return number
+
+
 def _is_audit(content: Json) -> bool:
+    """True if names are text, and histograms, which pages draw, are numbers."""
     try:
         return all(
-            isinstance(name, str)
+            isinstance(file["path"], str)
+            and isinstance(network["name"], str)
+            and isinstance(layer["layer"], str)
+            and all(_is_statistics(layer[form]) for form in FORMS)
             for file in content["files"]
             for network in file["networks"]
             for layer in network["layers"]
-            for name in (file["path"], network["name"], layer["layer"], *layer["stored"].keys())
         )
     except (AttributeError, KeyError, TypeError):
         return False
+
+
+def _is_statistics(statistics: Any) -> bool:
+    if statistics is None:
+        return True
+    histogram = statistics.get("histogram", {})
+    return all(isinstance(number, float) for name in ("exponents", "counts") for number in histogram.get(name, []))
 
 
 def compare(

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import operator
 import re
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -31,7 +32,7 @@ _COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
 }
 _COMPARISON = re.compile(r"[<>=!]+")
-_NUMBER = re.compile(r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(?:\d[\d_]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _UNITS = {"%": "%", "x": "x", "×": "x", "db": "dB"}
 
 
@@ -99,6 +100,9 @@ def parse_rule(text: str) -> Rule:
         problem = f"{sign[0]!r} is no comparison"
         raise RuleError(option, text, sign.start(), len(sign[0]), problem, f"one of {' '.join(_COMPARISONS)}")
     glob, start = _glob(option, text, sign.start())
+    if _COMPARISON.search(text, start, sign.start()):
+        problem, advice = "a second comparison", "a rule has one; --fail-on may be given once for each"
+        raise RuleError(option, text, sign.start(), len(sign[0]), problem, advice)
     place = parse_place(text[start : sign.start()], option=option, whole=text, offset=start)
     number, unit, at = _number(option, text, sign.end())
     number, of_elements = _in_units(option, text, place, sign[0], number, unit, at)
@@ -138,7 +142,9 @@ def _unknown(words: str) -> str:
 
 def _advice(words: str) -> str:
     close = get_close_matches(words, FIELDS, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(close)}?" if close else f"fields: {', '.join(FIELDS)}"
+    if close:
+        return f"did you mean {' or '.join(close)}?"
+    return "\n".join([*textwrap.wrap(f"fields: {', '.join(FIELDS)}", 72), "docs/rules.md says what they are"])
 
 
 def _glob(option: str, text: str, end: int) -> tuple[str | None, int]:

@@ -132,6 +132,12 @@ def test_files_are_paired_by_path_then_by_name(tmp_path: Path) -> None:
     assert [Path(finding.path).name for finding in findings] == ["a.pt", "b.pt"]
 
 
+_ONE_LAYER = (
+    '{"schema": "eqlr.audit/1", "files": [{"path": "a", "networks": [{"name": "g", "layers": '
+    '[{"layer": "fc", "stored": {}, "effective": %s}]}]}]}'
+)
+
+
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -141,6 +147,10 @@ def test_files_are_paired_by_path_then_by_name(tmp_path: Path) -> None:
         ('{"schema": "eqlr.audit/1", "files": [{"path": 3}]}', "shape"),
         ('{"schema": "eqlr.audit/1", "files": {"networks": 1}}', "shape"),
         ("[" * 100_000, "is not JSON"),
+        ('{"schema": "eqlr.audit/1", "files": [], "x": 1e400}', "1e400 is no finite number"),
+        ('{"schema": "eqlr.audit/1", "files": [], "x": NaN}', "NaN is no finite number"),
+        (_ONE_LAYER % '{"histogram": {"exponents": ["<b>"], "counts": [1]}}', "shape"),
+        (_ONE_LAYER % "5", "shape"),
     ],
 )
 def test_what_is_no_audit_is_no_baseline(tmp_path: Path, content: str, words: str) -> None:
@@ -152,7 +162,7 @@ def test_what_is_no_audit_is_no_baseline(tmp_path: Path, content: str, words: st
 def test_a_baseline_with_odd_figures_breaks_nothing(tmp_path: Path, audit: dict[str, Any]) -> None:
     odd = json.loads(json.dumps(audit))
     for layer in odd["files"][0]["networks"][0]["layers"]:
-        layer["stored"] = {"rms": "many", "hazards": [1, 2], "zeros": 10**400, "abs_max": -0.0}
+        layer["stored"] = {"rms": "many", "hazards": [1, 2], "zeros": 10**300, "abs_max": -0.0}
         layer["effective"] = None
     odd["files"][0]["networks"][0]["learning_speed_spread"] = []
     (tmp_path / "odd.json").write_text(json.dumps(odd))

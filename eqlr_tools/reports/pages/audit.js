@@ -159,7 +159,7 @@
   if (baseline) {
     const card = element("section", "card");
     card.append(element("h2", "", `Compared with ${baseline.path}`));
-    card.append(element("p", "", `${count(baseline.compared)} layers compared, ${count(baseline.new.length)} new, ${count(baseline.missing.length)} missing.`));
+    card.append(element("p", "", `${count(baseline.compared)} ${baseline.compared === 1 ? "layer" : "layers"} compared, ${count(baseline.new.length)} new, ${count(baseline.missing.length)} missing.`));
     const names = (title, list) => {
       const shown = list.slice(0, 24).map((each) => `${each.network} ${each.layer}`).join(", ");
       const rest = list.length > 24 ? `, and ${count(list.length - 24)} more` : "";
