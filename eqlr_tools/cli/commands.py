@@ -43,8 +43,12 @@ class Commands(MutableMapping[str, Any]):
         if name not in self._made:
             alone = typer.Typer(add_completion=False, rich_markup_mode="rich")
             import_module(f"eqlr_tools.cli.{name}").register(alone)
-            self._made[name] = typer.main.get_command(alone)
-            read_plainly(self._made[name])
+            made = typer.main.get_command(alone)
+            # Typer would keep the line breaks of the source, whatever the terminal's width.
+            paragraphs = (made.help or "").split("\n\n")
+            made.help = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+            read_plainly(made)
+            self._made[name] = made
         return self._made[name]
 
     def __setitem__(self, name: str, command: Any) -> None:

@@ -13,7 +13,7 @@ from eqlr_tools.cli.interrupts import raise_if_interrupted
 from eqlr_tools.errors import OutputError
 from eqlr_tools.reports.formats import Format
 from eqlr_tools.reports.rendering import ascii_text, check_text, render
-from eqlr_tools.reports.report import Report
+from eqlr_tools.reports.report import Report, printable
 
 _PROGRESS_FROM_BYTES = 1 << 25
 """Below 32 MiB the work is over before a bar could be read."""
@@ -86,14 +86,14 @@ def progress(label: str, total_bytes: int, *, quiet: bool = False) -> Iterator[C
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # A file's name may hold brackets.
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(label, total=total_bytes)
+        task = bars.add_task(printable(label), total=total_bytes)
 
         def advance(count: int) -> None:
             raise_if_interrupted()

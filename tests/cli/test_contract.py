@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 import os
 import stat
@@ -11,10 +12,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from eqlr_tools.cli.sink import progress
 from tests.conftest import Result
 from tests.models import aladdin_state, plain_model, progan_file
 
@@ -325,3 +328,21 @@ def test_version_and_completion(run_cli: Callable[..., Result]) -> None:
         env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
     )
     assert "Traceback" not in script.stderr
+
+
+def test_help_is_wrapped_for_the_terminal_and_nowhere_else(
+    run_cli: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "70")
+    lines = [line.strip() for line in run_cli("audit", "--help").stdout.splitlines()]
+    start = next(number for number, line in enumerate(lines) if line.startswith("rms, std"))
+    paragraph = lines[start : lines.index("", start)]
+    assert all(len(line) + 1 + len(after.split()[0]) > 66 for line, after in itertools.pairwise(paragraph))
+
+
+def test_a_bar_shows_the_name_of_a_file_as_it_is(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress("audit a[bold]b[/].pt", 1 << 30) as advance:
+        advance(1 << 29)
+    assert "a[bold]b[/].pt" in capsys.readouterr().err
