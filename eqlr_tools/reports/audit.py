@@ -25,6 +25,8 @@ _BARS = 16
 
 _FIGURES = [("rms", 0), ("abs_max", 4), ("min_nonzero", 6), ("binades", 5), ("std", 10), ("zeros", 9)]
 _LAST = [("adam_steps_per_rms", 7), ("fp16_snr_db", 11), ("channel_spread", 12)]
+_MARKS = ("quantiles_exact", "snr_exact")
+"""Whether figures beside them were interpolated, or measured on a sample."""
 _HEAD = [
     Column("layer", right=False, least=22),
     Column("kind", 13, right=False),
@@ -162,23 +164,25 @@ def _data(content: Json) -> Table:
     head = ["path", "network", "layer", "kind", "shape", "dtype", "elements", "fan_in", "c", "weights"]
     rows: list[list[Cell]] = []
     for path, network, layer in _layers(content):
-        for form, _ in forms_of(layer):
+        for form, statistics in forms_of(layer):
             rows.append(
                 [
                     *(path, network["name"], layer["layer"], layer["kind"], shape_text(layer["shape"])),
                     *(layer["dtype"], layer["elements"], layer["fan_in"], layer["c"], form),
                     *(_finite(value_of(FIELDS[name], form, layer, network)) for name in names),
+                    *(statistics[name] for name in _MARKS),
                     *(layer.get("ratio", {}).get(form, {}).get(name.removeprefix("ratio_")) for name in drifts),
                 ]
             )
-    return Table([Column(name) for name in [*head, *names, *drifts]], rows)
+    return Table([Column(name) for name in [*head, *names, *_MARKS, *drifts]], rows)
 
 
 def audit_fields() -> dict[str, type]:
     """The columns of an audit of many files as a table for machines, with their types."""
     columns = [column.title for column in _data({"files": []}).columns]
     text = ("path", "network", "layer", "kind", "shape", "dtype", "weights")
-    return {**{name: str if name in text else float for name in columns}, "error": str}
+    kinds: dict[str, type] = {**dict.fromkeys(text, str), **dict.fromkeys(_MARKS, bool)}
+    return {**{name: kinds.get(name, float) for name in columns}, "error": str}
 
 
 def audit_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
@@ -188,7 +192,7 @@ def audit_rows(record: dict[str, Any]) -> list[dict[str, Any]]:
     table = _data({"files": [record]})
     names = [column.title for column in table.columns]
     rows = [dict(zip(names, row, strict=True)) for row in table.rows]
-    return [{name: float(v) if isinstance(v, int) else v for name, v in row.items()} for row in rows]
+    return [{name: float(v) if type(v) is int else v for name, v in row.items()} for row in rows]
 
 
 def _finite(value: float | None) -> float | None:

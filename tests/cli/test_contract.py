@@ -93,6 +93,15 @@ def test_plan_json_follows_the_contract(progan: Path, run_cli: Callable[..., Res
     assert step["factor"] == pytest.approx((2 / 144) ** 0.5)
 
 
+def test_csv_marks_what_was_interpolated_or_sampled(run_cli: Callable[..., Result], tmp_path: Path) -> None:
+    torch.save({"large.weight": torch.randn(1025, 1025), "small.weight": torch.ones(4, 4)}, tmp_path / "a.pt")
+    marks = ("quantiles_exact", "snr_exact")
+    for options, large in [((), ("False", "False")), (("--exact-quantiles",), ("True", "False"))]:
+        rows = csv.DictReader(io.StringIO(run_cli("audit", tmp_path / "a.pt", "-f", "csv", *options).stdout))
+        found = {row["layer"]: tuple(row[mark] for mark in marks) for row in rows}
+        assert found == {"large": large, "small": ("True", "True")}
+
+
 def test_csv_and_markdown_are_tables(progan: Path, run_cli: Callable[..., Result]) -> None:
     rows = list(csv.DictReader(io.StringIO(run_cli("audit", progan, "-f", "csv").stdout)))
     assert {row["weights"] for row in rows} == {"stored", "effective"}

@@ -84,7 +84,7 @@ def test_resume_does_what_is_left_and_what_changed(
     assert sum(record["path"].endswith("0000.pt") for record in found) == 2
     assert "skipped" in result.stderr
     again = run_cli(*arguments)
-    assert f"1 checkpoints, 1 with errors, {SMALL} skipped" in again.stderr
+    assert f"1 checkpoint, 1 with errors, {SMALL} skipped" in again.stderr
 
 
 def test_resume_refuses_a_file_that_is_no_journal(
