@@ -16,8 +16,9 @@ import numpy as np
 
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
-from eqlr_tools.ranges.counting import Counts, pattern_values, wide_bits
+from eqlr_tools.ranges.counting import Counts
 from eqlr_tools.ranges.formats import FORMATS, powers_of_two
+from eqlr_tools.ranges.reading import numbers
 from eqlr_tools.ranges.scaled import Scaled
 
 if TYPE_CHECKING:
@@ -84,10 +85,7 @@ def _sampled(tensor: Tensor, counts: Counts) -> Iterator[tuple[list[_Span], NDAr
     for spans in _spans(tensor):
         runs = [next(tensor.blocks(tensor.nbytes, span)) for span in spans]
         bits = runs[0] if len(runs) == 1 else np.concatenate(runs)
-        if counts.cuts is None:
-            values = pattern_values(counts.dtype)[bits]
-        else:
-            values = wide_bits(tensor.dtype, bits).view(counts.layout.float_type)
+        values = numbers(tensor.dtype, bits)
         if counts.finite != counts.count:
             values = np.where(np.isfinite(values), values, values.dtype.type(0))
         yield spans, values
@@ -115,9 +113,9 @@ class _Meter:
         self._largest = largest
         self._unit = -math.frexp(largest)[1]
         maxima = np.ldexp(self._layout.values(counts.channel_maxima).astype(np.float64), self._unit)
-        # A channel below 1e-300 of the largest weight adds nothing to either sum, whatever its step is.
-        self._steps = np.divide(_INT8_LARGEST, maxima, out=np.ones_like(maxima), where=maxima > 1e-300)
-        self._tensor_step = np.full(1, _INT8_LARGEST / math.ldexp(largest, self._unit) if largest else 1.0)
+        # A channel below 1e-300 of the largest weight adds nothing to either sum, whatever it is divided by.
+        self._maxima = np.where(maxima > 1e-300, maxima, 1.0)
+        self._tensor_maximum = np.full(1, math.ldexp(largest, self._unit) or 1.0)
         self._formats = () if counts.cuts is None else FORMATS
         self.stored = {form.name: Noise() for form in FORMATS}
         self.effective = {form.name: Noise() for form in FORMATS}
@@ -135,20 +133,20 @@ class _Meter:
             wide = _in_unit(values.astype(np.float64), self._unit)
             signal = sum_of_squares(wide)
             if self._formats:
-                self.per_tensor += Noise(signal, _int8_error(wide, self._tensor_step))
-            if self._steps.size == 1:
+                self.per_tensor += Noise(signal, _int8_error(wide, self._tensor_maximum))
+            if self._maxima.size == 1:
                 self.per_channel = self.per_tensor
             else:
-                steps = [self._channels.spread(self._steps, first, end - first) for first, end in spans]
+                maxima = [self._channels.spread(self._maxima, first, end - first) for first, end in spans]
                 self.per_channel += Noise(
-                    signal, _int8_error(wide, steps[0] if len(steps) == 1 else np.concatenate(steps))
+                    signal, _int8_error(wide, maxima[0] if len(maxima) == 1 else np.concatenate(maxima))
                 )
 
     def add_products(self) -> None:
         """Measure 8- and 16-bit floats from their histogram, all but int8 by channel."""
         values, weights = self._add_scaled(self.stored, 1.0)
         wide = _in_unit(values, self._unit)
-        self.per_tensor = Noise(sum_of_squares(wide * weights), _int8_error(wide, self._tensor_step, weights))
+        self.per_tensor = Noise(sum_of_squares(wide * weights), _int8_error(wide, self._tensor_maximum, weights))
         if self._scale == 1.0:
             self.effective = self.stored
         else:
@@ -201,14 +199,18 @@ def _in_unit(values: NDArray[np.float64], exponent: int) -> NDArray[np.float64]:
 
 
 def _int8_error(
-    values: NDArray[np.float64], steps: NDArray[np.float64], weights: NDArray[np.float64] | None = None
+    values: NDArray[np.float64], largest: NDArray[np.float64], weights: NDArray[np.float64] | None = None
 ) -> float:
-    """The squared error of rounding to whole steps, of which there are `steps` in a unit; `weights` as everywhere."""
-    errors = values * steps
+    """The squared error of rounding to multiples of 1/127 of the `largest` magnitude; `weights` as everywhere.
+
+    Divided by it first, the largest is 1 exactly, and loses nothing.
+    """
+    errors = values / largest
+    errors *= _INT8_LARGEST
     errors -= np.rint(errors)
     if weights is not None:
         errors *= weights
-    if steps.size == 1:
-        return sum_of_squares(errors) / float(steps[0]) ** 2
-    errors /= steps
-    return sum_of_squares(errors)
+    if largest.size == 1:
+        return sum_of_squares(errors) * float(largest[0] / _INT8_LARGEST) ** 2
+    errors *= largest
+    return sum_of_squares(errors) / _INT8_LARGEST**2

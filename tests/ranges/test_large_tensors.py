@@ -7,7 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from eqlr_tools.ranges.channels import Channels
+from eqlr_tools.checkpoints.dtypes import BY_NAME
+from eqlr_tools.ranges.channels import Channels, channels_of
 from eqlr_tools.ranges.examining import Question, examine
 from tests.ranges import reference
 
@@ -82,3 +83,11 @@ def test_ties_at_the_limits_of_fp16() -> None:
     values = np.array([below, 65520, -65520, tiny, np.nextafter(tiny, np.float32(1))], dtype=np.float32)
     found = examine(reference.tensor_of(values.view(np.uint32), "F32"))[0].hazards["fp16"]
     assert (found.overflow, found.flushed, found.subnormal) == (2, 1, 1)
+
+
+@pytest.mark.parametrize("dtype", ["F32", "F64", "BF16"])
+def test_channels_of_one_weight_lose_nothing_in_int8(dtype: str) -> None:
+    values = np.random.default_rng(0).standard_normal((100, 1)) * np.logspace(-9, 3, 100)[:, None]
+    bits = BY_NAME[dtype].bits(values if dtype == "F64" else values.astype(np.float32))
+    question = Question(channels=channels_of("linear", bits.shape))
+    assert examine(reference.tensor_of(bits, dtype), question)[0].int8_snr_db["int8_per_channel"] is None
