@@ -17,7 +17,7 @@ import numpy as np
 
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.counting import Counts
-from eqlr_tools.ranges.power_sums import BLOCK_ELEMENTS
+from eqlr_tools.ranges.scratch import BLOCK_ELEMENTS
 from eqlr_tools.ranges.reading import numbers
 
 _FAR = 16
