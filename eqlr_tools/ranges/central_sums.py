@@ -17,8 +17,8 @@ import numpy as np
 
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.counting import Counts
-from eqlr_tools.ranges.scratch import BLOCK_ELEMENTS
 from eqlr_tools.ranges.reading import numbers
+from eqlr_tools.ranges.scratch import BLOCK_ELEMENTS
 
 _FAR = 16
 """From here on, in standard deviations, the mean costs more than five of the sixteen digits."""
