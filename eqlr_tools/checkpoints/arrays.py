@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,8 @@ from eqlr_tools.checkpoints.sources import MemorySource
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
 from eqlr_tools.errors import UnreadableError
 
+_MAX_AXES = 64
+
 
 def is_array(record: Record) -> bool:
     """True for what pickling a numpy array leaves: `_reconstruct` with a state, or `_frombuffer` (protocol 5)."""
@@ -21,13 +24,15 @@ def is_array(record: Record) -> bool:
 
 def array_tensor(record: Record, source: str) -> Tensor | Record:
     """A pickled numpy array. Arrays of objects and of text stay the record that they are."""
-    shape, dtype_record, fortran, data = _parts(record, source)
+    shape, dtype_record, order, data = _parts(record, source)
     if isinstance(data, list):
         return record
     dtype = numpy_dtype(dtype_record)
     element = element_type(dtype) if dtype is not None else None
     if dtype is None or element is None or not isinstance(shape, tuple) or not all(type(size) is int for size in shape):
         return record
+    if len(shape) > _MAX_AXES:
+        raise UnreadableError(f"{source}: a numpy array of {len(shape)} axes, more than numpy has")
     if isinstance(data, str):
         data = data.encode("latin-1")
     if isinstance(data, LazyBytes):
@@ -36,18 +41,33 @@ def array_tensor(record: Record, source: str) -> Tensor | Record:
         storage = Storage(MemorySource(source, data), 0, len(data), byteorder_of(dtype))
     else:
         raise UnreadableError(f"{source}: a numpy array without its data")
-    return Tensor(storage, element, shape, strides_of(shape, fortran))
+    tensor = Tensor(storage, element, shape, strides_of(shape, order == "F"))
+    return _permuted(tensor, order) if isinstance(order, tuple) else tensor
 
 
-def _parts(record: Record, source: str) -> tuple[Any, Any, bool, Any]:
-    """(shape, dtype, is Fortran order, data): the state is (version, shape, dtype, is_fortran, data), the arguments
-    of `_frombuffer` are (data, dtype, shape, order)."""
+def _parts(record: Record, source: str) -> tuple[Any, Any, Any, Any]:
+    """(shape, dtype, order, data): the state is (version, shape, dtype, is_fortran, data), the arguments of
+    `_frombuffer` are (data, dtype, shape, order) and, where the order is "K", the axes (since numpy 2.3).
+
+    The order is "C", "F" or the axes: which of the shape each axis of the array is.
+    """
     state, arguments = record.state, record.arguments
-    if record.cls.name == "_frombuffer" and len(arguments) == 4:
-        return arguments[2], arguments[1], arguments[3] == "F", arguments[0]
+    if record.cls.name == "_frombuffer" and len(arguments) in (4, 5):
+        return arguments[2], arguments[1], arguments[4] if arguments[3] == "K" else arguments[3], arguments[0]
     if isinstance(state, tuple) and len(state) == 5:
-        return state[1], state[2], bool(state[3]), state[4]
+        return state[1], state[2], "F" if state[3] else "C", state[4]
     raise UnreadableError(f"{source}: a numpy array without its data")
+
+
+def _permuted(tensor: Tensor, axes: tuple[Any, ...]) -> Tensor:
+    """The array whose axis `i` is axis `axes[i]` of the tensor. Raises ValueError if they are no permutation."""
+    if any(type(axis) is not int for axis in axes) or sorted(axes) != list(range(len(tensor.shape))):
+        raise ValueError("axes that are no permutation")
+    return replace(
+        tensor,
+        shape=tuple(tensor.shape[axis] for axis in axes),
+        strides=tuple(tensor.strides[axis] for axis in axes),
+    )
 
 
 def element_type(dtype: np.dtype[Any]) -> DType | None:

@@ -34,15 +34,17 @@ class Cursor:
         self.position += count
         return self._window[start : start + count]
 
-    def line(self) -> bytes:
-        """The bytes up to the next newline, which is consumed."""
+    def line(self, limit: int = _WINDOW) -> bytes:
+        """The bytes up to the next newline, which is consumed. Raises ValueError if it is not within the limit."""
         start = self.position - self._window_start
         end = self._window.find(b"\n", start) if start >= 0 else -1
-        if end < 0:
-            self._window_start = self.position
-            self._window = self.source.read(self.position, min(_WINDOW, self.source.size - self.position))
-            start, end = 0, self._window.find(b"\n")
-            if end < 0:
+        length = _WINDOW
+        while end < 0:
+            if length > limit:
                 raise ValueError("a line without end")
+            self._window_start = self.position
+            self._window = self.source.read(self.position, min(length, self.source.size - self.position))
+            start, end = 0, self._window.find(b"\n")
+            length = length * 4 if len(self._window) == length else limit + 1
         self.position += end - start + 1
         return self._window[start:end]

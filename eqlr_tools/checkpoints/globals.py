@@ -16,11 +16,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from eqlr_tools.checkpoints import rebuilding
-from eqlr_tools.checkpoints.allowance import Allowance
 from eqlr_tools.checkpoints.pickled_values import Global, Record, StateDict
 from eqlr_tools.errors import ForbiddenGlobalError
 
@@ -33,14 +33,20 @@ def forbidden(name: object, source: str) -> ForbiddenGlobalError:
     )
 
 
-KeyCheck = Callable[[Any], Any]
-"""Returns what is to be hashed, or raises ValueError if hashing it may take long."""
+@dataclass(frozen=True)
+class Reading:
+    """What constructors need to know of the pickle: the name of its file, and `key`, which returns what is to be
+    hashed, or raises ValueError if hashing it may take long.
+    """
+
+    source: str
+    key: Callable[[Any], Any]
 
 
 def admit(name: Global, source: str) -> Global:
     """Return `name` if a checkpoint may mention it, else raise ForbiddenGlobalError."""
     qualified = str(name)
-    if qualified in _CONSTRUCTORS or qualified in _HASHING or qualified in _INERT:
+    if _constructs(name) or qualified in _INERT:
         return name
     package = _package(name)
     if (
@@ -53,43 +59,42 @@ def admit(name: Global, source: str) -> Global:
     return name
 
 
-def reduce_call(function: Any, arguments: tuple[Any, ...], source: str, key: KeyCheck | None = None) -> Any:
-    """REDUCE, INST and OBJ: build plain data or an inert record, or refuse. `key` checks what will be hashed."""
+def reduce_call(function: Any, arguments: tuple[Any, ...], reading: Reading) -> Any:
+    """REDUCE, INST and OBJ: build plain data or an inert record, or refuse."""
     if not isinstance(function, Global):
-        raise forbidden("a call of something that it computed", source)
-    admit(function, source)
+        raise forbidden("a call of something that it computed", reading.source)
+    admit(function, reading.source)
     if _constructs(function):
-        return _construct(function, arguments, key)
+        return _construct(function, arguments, reading)
     if function.name == _PERSISTENT_OBJECT:
         return _persistent_object(function, *arguments)
     if str(function) in _INERT:
         return Record(function, arguments)
     if _looks_like_a_class(function) and _package(function) not in _FUNCTION_MODULES:
         return Record(function, arguments)
-    raise forbidden(f"a call of {function}", source)
+    raise forbidden(f"a call of {function}", reading.source)
 
 
-def instantiate(cls: Any, arguments: tuple[Any, ...], source: str, key: KeyCheck | None = None) -> Any:
+def instantiate(cls: Any, arguments: tuple[Any, ...], reading: Reading) -> Any:
     """NEWOBJ: an empty object of a class; its state follows."""
     if not isinstance(cls, Global):
-        raise forbidden("an object of something that it computed", source)
-    admit(cls, source)
+        raise forbidden("an object of something that it computed", reading.source)
+    admit(cls, reading.source)
     if _constructs(cls):
-        return _construct(cls, arguments, key)
+        return _construct(cls, arguments, reading)
     if _package(cls) in _FUNCTION_MODULES and not _looks_like_a_class(cls) and str(cls) not in _INERT:
-        raise forbidden(f"an object of {cls}", source)
+        raise forbidden(f"an object of {cls}", reading.source)
     return Record(cls, arguments)
 
 
 def _constructs(name: Global) -> bool:
-    return str(name) in _CONSTRUCTORS or str(name) in _HASHING
+    return str(name) in _CONSTRUCTORS or str(name) in _READING
 
 
-def _construct(name: Global, arguments: tuple[Any, ...], key: KeyCheck | None) -> Any:
+def _construct(name: Global, arguments: tuple[Any, ...], reading: Reading) -> Any:
     if str(name) in _CONSTRUCTORS:
         return _CONSTRUCTORS[str(name)](*arguments)
-    check = key or (lambda value: Allowance(composite_keys=0).key(value, "pickle"))
-    return _HASHING[str(name)](check, *arguments)
+    return _READING[str(name)](reading, *arguments)
 
 
 _PERSISTENT_OBJECT = "_reconstruct_persistent_obj"
@@ -172,8 +177,8 @@ _INERT = frozenset(
         "argparse": "Namespace",
         "types": "SimpleNamespace",
         "collections": "defaultdict deque Counter",
-        "builtins": "getattr bytearray list dict tuple int float bool str bytes object slice range",
-        "__builtin__": "getattr bytearray list dict tuple int long float bool str unicode object slice xrange",
+        "builtins": "getattr bytearray list dict tuple int float bool str object slice range Ellipsis",
+        "__builtin__": "getattr bytearray list dict tuple int long float bool str unicode object slice xrange Ellipsis",
         "decimal": "Decimal",
         "fractions": "Fraction",
         "functools": "partial",
@@ -184,9 +189,11 @@ _INERT = frozenset(
         "typing": "Any Callable Dict FrozenSet Iterable List Literal Mapping Optional Sequence Set Tuple Type Union",
         "uuid": "UUID",
         "re": "_compile",
+        "random": "Random",
         "torch": "device Size Generator",
+        "torch._C": "Generator",
         "torch._utils": "_rebuild_sparse_tensor _rebuild_qtensor _rebuild_device_tensor_from_numpy "
-        "_rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass",
+        "_rebuild_meta_tensor_no_storage _rebuild_wrapper_subclass _rebuild_nested_tensor",
         "torch.serialization": "_get_layout",
         "torch.nn.backends.thnn": "_get_thnn_function_backend",
         "torch.jit._pickle": "build_intlist build_doublelist build_boollist build_tensorlist restore_type_tag",
@@ -196,6 +203,7 @@ _INERT = frozenset(
         "numpy.core.numeric": "_frombuffer",
         "numpy._core.numeric": "_frombuffer",
         "numpy.random": "RandomState",
+        "numpy.random.bit_generator": "__pyx_unpickle_SeedSequence",
         "numpy.random._pickle": "__randomstate_ctor __generator_ctor __bit_generator_ctor",
     }.items()
     for name in names.split()
@@ -205,16 +213,16 @@ _INERT = frozenset(
 # Constructors: each builds plain data from the arguments that the pickle gives.
 
 
-def _ordered_dict(key: KeyCheck, pairs: Any = ()) -> Any:
-    return StateDict((key(name), value) for name, value in pairs)
+def _ordered_dict(reading: Reading, pairs: Any = ()) -> Any:
+    return StateDict((reading.key(name), value) for name, value in pairs)
 
 
-def _set(key: KeyCheck, items: Any = ()) -> set[Any]:
-    return {key(item) for item in items}
+def _set(reading: Reading, items: Any = ()) -> set[Any]:
+    return {reading.key(item) for item in items}
 
 
-def _frozenset(key: KeyCheck, items: Any = ()) -> frozenset[Any]:
-    return frozenset(key(item) for item in items)
+def _frozenset(reading: Reading, items: Any = ()) -> frozenset[Any]:
+    return frozenset(reading.key(item) for item in items)
 
 
 def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
@@ -223,40 +231,55 @@ def _encode(text: Any, encoding: Any = "latin1", *_: Any) -> bytes:
     return text.encode("latin-1")
 
 
-def _reconstructor(cls: Any, base: Any, state: Any = None) -> Any:
-    if not isinstance(cls, Global):
-        raise forbidden("an object of something that it computed", "pickle")
-    record = instantiate(cls, (), "pickle")
+def _bytes(*arguments: Any) -> Any:
+    """Protocols below 3 have no byte strings: the empty one is `bytes()`."""
+    return Record(Global("builtins", "bytes"), arguments) if arguments else b""
+
+
+def _get_item(reading: Reading, generic: Any, arguments: Any) -> Record:
+    """`typing.List[int]` and the like, which typed configurations hold."""
+    if not isinstance(generic, Global) or generic.module != "typing":
+        raise forbidden("operator.getitem", reading.source)
+    return Record(generic, (arguments,))
+
+
+def _reconstructor(reading: Reading, cls: Any, base: Any, state: Any = None) -> Any:
+    record = instantiate(cls, (), reading)
     if isinstance(record, Record):
         record.state = state
     return record
 
 
-def _new_object(cls: Any, *arguments: Any) -> Any:
-    return instantiate(cls, arguments, "pickle")
+def _new_object(reading: Reading, cls: Any, *arguments: Any) -> Any:
+    return instantiate(cls, arguments, reading)
 
 
-def _rebuild_from_type(function: Any, cls: Any, arguments: Any, state: Any = None) -> Any:
-    return reduce_call(function, tuple(arguments), "pickle")
+def _rebuild_from_type(reading: Reading, function: Any, cls: Any, arguments: Any, state: Any = None) -> Any:
+    return reduce_call(function, tuple(arguments), reading)
 
 
-# Constructors that hash what they are given; their first argument is the check of it.
-_HASHING: dict[str, Callable[..., Any]] = {
+# Constructors that hash, name or build in their turn what they are given; their first argument is the reading.
+_READING: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _ordered_dict,
     "builtins.set": _set,
     "__builtin__.set": _set,
     "builtins.frozenset": _frozenset,
     "__builtin__.frozenset": _frozenset,
+    "operator.getitem": _get_item,
+    "_operator.getitem": _get_item,
+    "copyreg._reconstructor": _reconstructor,
+    "copy_reg._reconstructor": _reconstructor,
+    "copyreg.__newobj__": _new_object,
+    "copy_reg.__newobj__": _new_object,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
 }
 
 _CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "builtins.complex": lambda real, imaginary=0.0: complex(real, imaginary),
     "__builtin__.complex": lambda real, imaginary=0.0: complex(real, imaginary),
+    "builtins.bytes": _bytes,
+    "__builtin__.bytes": _bytes,
     "_codecs.encode": _encode,
-    "copyreg._reconstructor": _reconstructor,
-    "copy_reg._reconstructor": _reconstructor,
-    "copyreg.__newobj__": _new_object,
-    "copy_reg.__newobj__": _new_object,
     "numpy.core.multiarray.scalar": rebuilding.numpy_scalar,
     "numpy._core.multiarray.scalar": rebuilding.numpy_scalar,
     "torch._utils._rebuild_tensor": rebuilding.tensor,
@@ -266,5 +289,4 @@ _CONSTRUCTORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_parameter_with_state": rebuilding.parameter,
     "torch.nn.parameter.Parameter": rebuilding.parameter,
     "torch.autograd.variable.Variable": lambda data, *_: data,
-    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
 }

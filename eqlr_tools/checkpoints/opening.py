@@ -27,9 +27,9 @@ from eqlr_tools.checkpoints.sources import Source, is_file
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.torch_export import left_out_of_export, looks_like_export, read_torch_export
 from eqlr_tools.checkpoints.torch_files import (
-    LEGACY_HEAD,
     ZipReader,
     find_pickle,
+    looks_like_torch_legacy,
     read_bare_pickle,
     read_torch_legacy,
     read_torch_zip,
@@ -42,6 +42,8 @@ SUFFIXES = tuple(
     ".safetensors .pt .pth .pth.tar .ckpt .bin .model .pkl .jit .steg .pt2 .onnx .npz .npy .h5 .hdf5 .keras".split()
 )
 """What a directory is searched for; single files are opened whatever they are called."""
+
+_FIRST_LETTERS = frozenset((b"(", b")", b"]", b"}", b"c"))
 
 INDEX_SUFFIX = ".index.json"
 MAX_INDEX_BYTES = 100_000_000
@@ -72,7 +74,7 @@ def _open_file(path: Path, source: Source) -> Checkpoint:
     head = source.read(0, min(source.size, 64))
     if head.startswith(b"PK\x03\x04"):
         return _open_zip(path, source)
-    if head.startswith(LEGACY_HEAD):
+    if looks_like_torch_legacy(head):
         tree = normalise(read_torch_legacy(source), source.name)
         return _checkpoint(path, "torch legacy", tree)
     if looks_like_tar(source):
@@ -87,14 +89,20 @@ def _open_file(path: Path, source: Source) -> Checkpoint:
     if looks_like_onnx(source):
         model = read_onnx(source, path)
         return Checkpoint(path, "onnx", model.tensors, (path, *model.files), model.metadata)
-    if looks_like_pickle(head):
+    if looks_like_pickle(source, head):
         return _checkpoint(path, "pickle", normalise(read_bare_pickle(source), source.name))
     raise refusal(path, source)
 
 
-def looks_like_pickle(head: bytes) -> bool:
-    """True for the first two bytes of pickle protocols 2 to 5."""
-    return head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")
+def looks_like_pickle(source: Source, head: bytes) -> bool:
+    """True for the first two bytes of pickle protocols 2 to 5.
+
+    Protocols 0 and 1, the default of Python 2, have no head: such a pickle begins with a container or a global, by
+    letters with which neither JSON nor a web page begins, and ends with a full stop.
+    """
+    if head[:1] == b"\x80":
+        return head[1:2] <= b"\x05"
+    return head[:1] in _FIRST_LETTERS and source.read(source.size - 1, 1) == b"."
 
 
 def _open_zip(path: Path, source: Source) -> Checkpoint:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eqlr_tools.checkpoints.cursor import Cursor
-from eqlr_tools.checkpoints.globals import admit, forbidden, instantiate, reduce_call
+from eqlr_tools.checkpoints.globals import Reading, admit, forbidden, instantiate, reduce_call
 from eqlr_tools.checkpoints.pickled_values import Global, LazyBytes, Record, StateDict, UnknownElementsError
 from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Tensor
@@ -31,6 +31,11 @@ _OBJECT_COST = 4
 
 LAZY_BYTES = 1 << 14
 """Byte strings from this size on are left in the file."""
+
+_DAMAGED = (
+    EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, struct.error
+)  # fmt: skip
+"""What instructions raise whose operands are not what they need."""
 
 LOAD_FROM_BYTES = "torch.storage._load_from_bytes"
 
@@ -58,11 +63,12 @@ class Unpickler:
         Raises ForbiddenGlobalError for a call outside the allow-list, UnreadableError for anything malformed.
         """
         self._cursor = Cursor(self.source, self.position)
+        self._reading = Reading(self.source.name, self._key)
         collecting = gc.isenabled()
         gc.disable()  # Nothing becomes garbage here, and looking for it makes millions of objects quadratic.
         try:
             return self._run()
-        except (EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, struct.error) as error:
+        except _DAMAGED as error:
             where = f"{self.source.name}: the pickle is damaged at byte {self._cursor.position:,}"
             raise UnreadableError(f"{where} ({type(error).__name__})", hint="get the file again") from error
         except UnknownElementsError as error:
@@ -139,8 +145,14 @@ class Unpickler:
     def _push_text(self, width: int) -> None:
         self._stack.append(self._copied(self._int(width)).decode("utf-8", "surrogatepass"))
 
+    def _text_line(self) -> bytes:
+        """A line of protocol 0, whose arrays are one line each."""
+        line = self._cursor.line(_MAX_TEXT_BYTES)
+        self._spend("copied_bytes", len(line))
+        return line
+
     def _push_text_line(self) -> None:
-        self._stack.append(self._cursor.line().decode("raw-unicode-escape"))
+        self._stack.append(self._text_line().decode("raw-unicode-escape"))
 
     def _push_latin1(self, width: int) -> None:
         """Python 2's `str`: bytes or text, nobody knows; latin-1 keeps every byte apart."""
@@ -151,7 +163,7 @@ class Unpickler:
             self._stack.append(self._copied(size).decode("latin-1"))
 
     def _push_quoted_line(self) -> None:
-        text = self._cursor.line().strip()
+        text = self._text_line().strip()
         if len(text) < 2 or text[:1] not in (b"'", b'"') or text[-1:] != text[:1]:
             raise ValueError("a string without quotes")
         self._stack.append(text[1:-1].decode("unicode_escape"))
@@ -263,7 +275,7 @@ class Unpickler:
 
     def _call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
         self._spend_on_arguments(arguments)
-        return reduce_call(function, arguments, self.source.name, self._key)
+        return reduce_call(function, arguments, self._reading)
 
     def _nested(self, data: Any) -> Any:
         """A nested file is read once, however often the pickle refers to it."""
@@ -287,7 +299,7 @@ class Unpickler:
         if not isinstance(arguments, tuple) or not isinstance(named, dict):
             raise TypeError("an object needs a tuple and a dict")
         self._spend_on_arguments(arguments)
-        record = instantiate(cls, arguments, self.source.name, self._key)
+        record = instantiate(cls, arguments, self._reading)
         if named and isinstance(record, Record):
             self._spend_on_arguments((named,))
             record.state = dict(named)

@@ -6,6 +6,7 @@ format they are members `<archive>/data/<key>`, stored uncompressed; in the olde
 
 from __future__ import annotations
 
+import re
 import struct
 import zipfile
 import zlib
@@ -22,7 +23,9 @@ from eqlr_tools.checkpoints.tensors import Storage
 from eqlr_tools.errors import UnreadableError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-LEGACY_HEAD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+_LEGACY_HEAD = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
+"""The magic number as a pickle; `torch.save` takes the protocol as an argument, and from 4 on there is a frame."""
+
 MAX_PICKLE_BYTES = 1 << 28
 MAX_DIRECTORY_BYTES = 1 << 24
 """The list of an archive's members: 16 MiB is some 150 000 tensors."""
@@ -214,6 +217,11 @@ def find_pickle(archive: ZipReader) -> str | None:
     if len(top) > 1:
         raise UnreadableError(f"{archive.source.name}: the archive has several pickles: {', '.join(sorted(top)[:3])}")
     return top[0]
+
+
+def looks_like_torch_legacy(head: bytes) -> bool:
+    """True for the first bytes of what torch wrote before 1.6."""
+    return _LEGACY_HEAD.match(head) is not None
 
 
 def read_torch_legacy(source: Source) -> Any:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import random
 import struct
 import tarfile
+import typing
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -59,6 +61,29 @@ def test_a_pickled_module_is_its_state_dict(tmp_path: Path, zipped: bool) -> Non
     # One module under two names is one storage.
     tensors = checkpoint.networks[0].tensors
     assert tensors["tied.weight"].storage is tensors["body.3.weight"].storage
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_the_older_stream_in_every_protocol(tmp_path: Path, protocol: int) -> None:
+    net, _ = trained()
+    file = tmp_path / "net.pt"
+    torch.save(net.state_dict(), file, pickle_protocol=protocol, _use_new_zipfile_serialization=False)
+    assert_state(open_checkpoint(file), "model", net.state_dict())
+
+
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_values_beside_weights_that_only_look_like_calls(tmp_path: Path, protocol: int) -> None:
+    """Generators of random numbers, typed configurations: data, whose classes have functions that rebuild them."""
+    net, _ = trained()
+    extra = {
+        "generators": [np.random.default_rng(0), random.Random(0), torch.Generator()],
+        "types": [typing.List[int], typing.Dict[str, float]],  # noqa: UP006 - what configurations of that time hold.
+        "rest": (..., b"", bytearray(b"abc")),
+        "nested": torch.nested.nested_tensor([torch.ones(2), torch.ones(3)]),
+    }
+    file = tmp_path / "net.pt"
+    torch.save({"state_dict": net.state_dict(), "extra": extra}, file, pickle_protocol=protocol)
+    assert_state(open_checkpoint(file), "state_dict", net.state_dict())
 
 
 @pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
@@ -246,11 +271,14 @@ def test_bin_shards_with_an_index(tmp_path: Path) -> None:
         assert_state(checkpoint, "model", {name: state[name] for name in weight_map})
 
 
-@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
 def test_numpy_text_and_numbers_beside_weights(tmp_path: Path, protocol: int) -> None:
     data = {
         "w": np.arange(6.0).reshape(2, 3),
+        "long": np.arange(100_000, dtype=np.float32),
+        "empty": np.zeros((0, 3)),
         "fortran": np.asfortranarray(np.arange(6, dtype=">i4").reshape(2, 3)),
+        "permuted": np.arange(24.0).reshape(2, 3, 4).transpose(2, 0, 1),
         "names": np.array(["cat", "dog"]),
         "step": np.int64(7),
         "label": np.str_("ä"),
@@ -259,7 +287,7 @@ def test_numpy_text_and_numbers_beside_weights(tmp_path: Path, protocol: int) ->
     (tmp_path / "x.pkl").write_bytes(pickle.dumps(data, protocol))
     checkpoint = open_checkpoint(tmp_path / "x.pkl")
     (network,) = checkpoint.networks
-    assert list(network.tensors) == ["w", "fortran"]
+    assert list(network.tensors) == ["w", "long", "empty", "fortran", "permuted"]
     for name in network.tensors:
         np.testing.assert_array_equal(network.tensors[name].values(), data[name])
     assert (checkpoint.tree["step"], checkpoint.tree["label"], checkpoint.tree["rate"]) == (7, "ä", 1 + 2j)

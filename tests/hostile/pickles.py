@@ -74,6 +74,12 @@ def opcodes(command: str) -> dict[str, bytes]:
             )
         ),
         "no protocol": call(SYSTEM, argument) + STOP,
+        "protocol 0": b"(dp0\nS'a'\ncos\nsystem\n(S'" + command.encode() + b"'\ntRs.",
+        "protocol 1": b"\x80\x01" + call(SYSTEM, argument) + STOP,
+        "operator.getitem": whole(call(by_lines("operator", "getitem"), model, argument)),
+        "_rebuild_from_type_v2 of a function": whole(
+            call(from_type, by_lines("torch.nn.functional", "relu"), torch_tensor, argument + b"\x85", b"N")
+        ),
         "empty module": whole(call(by_lines("", "system"), argument)),
         "name with a newline": whole(text("os\n"), text("system"), b"\x93", argument, b"\x85R"),
     }
@@ -85,6 +91,8 @@ def exhausting() -> dict[str, bytes]:
     million = 1_000_000
     ordered, make_set = by_lines("collections", "OrderedDict"), by_lines("builtins", "set")
     model = by_lines("models", "Net")
+    new_object, torch_tensor = by_lines("copyreg", "__newobj__"), by_lines("torch", "Tensor")
+    from_type = by_lines("torch._tensor", "_rebuild_from_type_v2")
     nested_tuple = b")" + b"".join(put(0) + get(0) + b"\x86" for _ in range(60))
     doubled_list = b"]" + b"".join(put(0) + b"0](" + get(0) + get(0) + b"e" for _ in range(60))
     doubled_dict = b"}" + b"".join(
@@ -154,6 +162,16 @@ def exhausting() -> dict[str, bytes]:
             (get(0) + get(1) + b"\x86b") * 20_000,
             b"0",
         ),
+        "objects of objects": whole(call(new_object, *([new_object] * 5000))),
+        "types of types": whole(
+            from_type,
+            b"(" + from_type + torch_tensor,
+            (b"(" + from_type + torch_tensor) * 3000,
+            b")",
+            b"t" * 3001,
+            b"R",
+        ),
+        "a number beyond the floats": whole(call(by_lines("builtins", "complex"), b"\x8a\xff" + b"\x7f" * 255)),
         "huge shape": whole(
             call(
                 by_lines("torch._utils", "_rebuild_tensor_v2"),
