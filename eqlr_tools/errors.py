@@ -20,6 +20,13 @@ class UnreadableError(EqlrError):
     """The file is damaged, truncated, of an unknown container, or not there."""
 
 
+class DamagedError(UnreadableError):
+    """The file contradicts itself: no program writes one like that."""
+
+    def __init__(self, message: str, *, hint: str = "the file is damaged or was altered; get it again") -> None:
+        super().__init__(message, hint=hint)
+
+
 class ForbiddenGlobalError(UnreadableError):
     """A pickle asks for something that plain data never needs. Nothing was executed."""
 

@@ -12,7 +12,7 @@ from eqlr_tools.checkpoints.pickled_values import LazyBytes, Record
 from eqlr_tools.checkpoints.rebuilding import numpy_dtype
 from eqlr_tools.checkpoints.sources import MemorySource
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError
 
 _MAX_AXES = 64
 
@@ -32,7 +32,7 @@ def array_tensor(record: Record, source: str) -> Tensor | Record:
     if dtype is None or element is None or not isinstance(shape, tuple) or not all(type(size) is int for size in shape):
         return record
     if len(shape) > _MAX_AXES:
-        raise UnreadableError(f"{source}: a numpy array of {len(shape)} axes, more than numpy has")
+        raise DamagedError(f"{source}: a numpy array of {len(shape)} axes, more than numpy has")
     if isinstance(data, str):
         data = data.encode("latin-1")
     if isinstance(data, LazyBytes):
@@ -40,7 +40,7 @@ def array_tensor(record: Record, source: str) -> Tensor | Record:
     elif isinstance(data, bytes):
         storage = Storage(MemorySource(source, data), 0, len(data), byteorder_of(dtype))
     else:
-        raise UnreadableError(f"{source}: a numpy array without its data")
+        raise DamagedError(f"{source}: a numpy array without its data")
     tensor = Tensor(storage, element, shape, strides_of(shape, order == "F"))
     return _permuted(tensor, order) if isinstance(order, tuple) else tensor
 
@@ -56,7 +56,7 @@ def _parts(record: Record, source: str) -> tuple[Any, Any, Any, Any]:
         return arguments[2], arguments[1], arguments[4] if arguments[3] == "K" else arguments[3], arguments[0]
     if isinstance(state, tuple) and len(state) == 5:
         return state[1], state[2], "F" if state[3] else "C", state[4]
-    raise UnreadableError(f"{source}: a numpy array without its data")
+    raise DamagedError(f"{source}: a numpy array without its data")
 
 
 def _permuted(tensor: Tensor, axes: tuple[Any, ...]) -> Tensor:

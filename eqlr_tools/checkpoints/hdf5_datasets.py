@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Any
 
 from eqlr_tools.checkpoints.allowance import Allowance
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError
 
 SLAB_BYTES = 1 << 24
 _KEPT_SLABS = 3
@@ -30,7 +30,7 @@ class DatasetSource:
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         if offset < 0 or offset + len(buffer) > self.size:
-            raise UnreadableError(f"{self.name}: {self.size:,} bytes are there, more are expected")
+            raise DamagedError(f"{self.name}: {self.size:,} bytes are there, more are expected")
         done = 0
         while done < len(buffer):
             slab, start = self._slab_at(offset + done)
@@ -68,7 +68,7 @@ class DatasetSource:
         try:
             rows = self._dataset[(*where, slice(first, last))] if shape else self._dataset[()]
         except (OSError, RuntimeError, ValueError) as error:
-            raise UnreadableError(f"{self.name}: dataset {self._dataset.name} is damaged ({error})") from error
+            raise DamagedError(f"{self.name}: dataset {self._dataset.name} is damaged ({error})") from error
         data: bytes = rows.tobytes()
         return data
 

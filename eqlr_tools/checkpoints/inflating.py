@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from eqlr_tools.checkpoints.allowance import Allowance
 from eqlr_tools.checkpoints.sources import Source
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 SPOOLED_FROM_BYTES = 1 << 20
 MAX_RATIO = 8
@@ -53,7 +53,7 @@ class SpooledMember:
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         if offset < 0 or offset + len(buffer) > self.size:
-            raise UnreadableError(f"{self.name}: {self._what} has {self.size:,} bytes, more are expected")
+            raise DamagedError(f"{self.name}: {self._what} has {self.size:,} bytes, more are expected")
         if offset + len(buffer) <= len(self._head):
             buffer[:] = self._head[offset : offset + len(buffer)]
             return

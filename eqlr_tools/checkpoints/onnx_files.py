@@ -21,7 +21,7 @@ from eqlr_tools.checkpoints.protobuf import BYTES, Field, Message
 from eqlr_tools.checkpoints.remote import is_remote, open_source
 from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source, is_file
 from eqlr_tools.checkpoints.tensors import Storage, Tensor, contiguous_strides
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 _MODEL_GRAPH, _MODEL_IR_VERSION, _MODEL_OPSET, _MODEL_METADATA = 7, 1, 8, 14
 _GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_SPARSE = 1, 5, 15
@@ -112,7 +112,7 @@ class _Reader:
 
     def graph(self, graph: Message, depth: int) -> None:
         if depth > _MAX_DEPTH:
-            raise UnreadableError(f"{self.path}: graphs are nested more than {_MAX_DEPTH} deep")
+            raise DamagedError(f"{self.path}: graphs are nested more than {_MAX_DEPTH} deep")
         for place in graph.fields():
             if place.wire != BYTES:
                 continue
@@ -121,7 +121,10 @@ class _Reader:
             elif place.tag == _GRAPH_INITIALIZER:
                 self._tensor(graph.nested(place), "")
             elif place.tag == _GRAPH_SPARSE:
-                raise UnreadableError(f"{self.path}: the model has sparse initialisers, which eqlr does not read")
+                raise UnreadableError(
+                    f"{self.path}: the model has sparse initialisers, which eqlr does not read",
+                    hint="make them dense with onnx first",
+                )
 
     def weights(self) -> dict[str, tuple[str, int]]:
         """For every name that is a layer's weight the operator, and at which input; found from the layers backwards."""

@@ -36,7 +36,7 @@ from eqlr_tools.checkpoints.torch_files import (
 )
 from eqlr_tools.checkpoints.torch_tar import looks_like_tar, read_torch_tar
 from eqlr_tools.checkpoints.trees import normalise
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 SUFFIXES = tuple(
     ".safetensors .pt .pth .pth.tar .ckpt .bin .model .pkl .jit .steg .pt2 .onnx .npz .npy .h5 .hdf5 .keras".split()
@@ -61,7 +61,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
     if not is_remote(path) and not path.exists():
         raise UnreadableError(f"{path}: no such file", hint="check the path")
     if not is_remote(path) and not path.is_file():
-        raise UnreadableError(f"{path}: not a regular file")
+        raise UnreadableError(f"{path}: not a regular file", hint="copy what it gives to a file first")
     if path.name.endswith(INDEX_SUFFIX):
         return _open_index(path)
     source = open_source(path)
@@ -74,11 +74,11 @@ def _open_file(path: Path, source: Source) -> Checkpoint:
     head = source.read(0, min(source.size, 64))
     if head.startswith(b"PK\x03\x04"):
         return _open_zip(path, source)
+    if looks_like_tar(source):  # First, as torch does: a tar header can begin with the head of any other container.
+        return _checkpoint(path, "torch tar", normalise(read_torch_tar(source), source.name))
     if looks_like_torch_legacy(head):
         tree = normalise(read_torch_legacy(source), source.name)
         return _checkpoint(path, "torch legacy", tree)
-    if looks_like_tar(source):
-        return _checkpoint(path, "torch tar", normalise(read_torch_tar(source), source.name))
     if looks_like_safetensors(source):
         tensors, metadata = read_safetensors(source)
         return _flat_checkpoint(path, "safetensors", tensors, metadata, (path,))
@@ -107,7 +107,19 @@ def looks_like_pickle(source: Source, head: bytes) -> bool:
 
 def _open_zip(path: Path, source: Source) -> Checkpoint:
     archive = ZipReader(source)
-    if find_pickle(archive) is None and looks_like_export(archive):
+    if find_pickle(archive) is None:
+        return _open_other_zip(path, source, archive)
+    tree = normalise(read_torch_zip(archive), source.name)
+    names = [name for name in archive.members if name.endswith(PROVENANCE_MEMBER)]
+    provenance = sound_provenance(_json(archive.member(names[0], MAX_INDEX_BYTES), path)) if names else {}
+    script = any("/code/" in name or name.endswith("constants.pkl") for name in archive.members)
+    container, left_out = ("torchscript", "its code is not read") if script else ("torch zip", "")
+    return _checkpoint(path, container, tree, provenance, left_out=left_out)
+
+
+def _open_other_zip(path: Path, source: Source, archive: ZipReader) -> Checkpoint:
+    """An archive without the pickle that torch would load."""
+    if looks_like_export(archive):
         tree = normalise(read_torch_export(archive), source.name)
         return _checkpoint(path, "torch export", tree, left_out=left_out_of_export(archive))
     if looks_like_npz(archive):
@@ -115,17 +127,10 @@ def _open_zip(path: Path, source: Source) -> Checkpoint:
     if KERAS_MEMBER in archive.members:
         weights = read_hdf5(archive.member(KERAS_MEMBER))
         return _flat_checkpoint(path, "keras", weights, {}, (path,))
-    if find_pickle(archive) is None:
-        raise UnreadableError(
-            f"{path}: a zip archive, but not one that torch.save wrote",
-            hint="if it is a packed folder, unpack it and name the checkpoint inside",
-        )
-    tree = normalise(read_torch_zip(archive), source.name)
-    names = [name for name in archive.members if name.endswith(PROVENANCE_MEMBER)]
-    provenance = sound_provenance(_json(archive.member(names[0], MAX_INDEX_BYTES), path)) if names else {}
-    script = any("/code/" in name or name.endswith("constants.pkl") for name in archive.members)
-    container, left_out = ("torchscript", "its code is not read") if script else ("torch zip", "")
-    return _checkpoint(path, container, tree, provenance, left_out=left_out)
+    raise UnreadableError(
+        f"{path}: a zip archive, but not one that torch.save wrote",
+        hint="if it is a packed folder, unpack it and name the checkpoint inside",
+    )
 
 
 def _checkpoint(
@@ -183,7 +188,7 @@ def _open_index(path: Path) -> Checkpoint:
     for name, shard_name in weight_map.items():
         shard = shards[str(shard_name)]
         if name not in shard:
-            raise UnreadableError(f"{path}: tensor {name!r} is not in {shard_name}, where the index puts it")
+            raise DamagedError(f"{path}: tensor {name!r} is not in {shard_name}, where the index puts it")
         tensors[name] = shard[name]
     metadata = {key: str(value) for key, value in metadata.items()}
     files = (path, *(path.parent / name for name in shards))
@@ -204,12 +209,12 @@ def _shard(index: Path, name: str) -> dict[str, Tensor]:
     """Open one shard beside its index. Its name, and its link target, must not lead elsewhere."""
     path = index.parent / name
     if name != os.path.basename(name) or name in ("", ".", "..") or "\0" in name or name.endswith(INDEX_SUFFIX):
-        raise UnreadableError(f"{index}: the shard name {name!r} is no file beside the index")
+        raise DamagedError(f"{index}: the shard name {name!r} is no file beside the index")
     if not is_file(path):
         raise UnreadableError(f"{index}: the shard {name} is missing", hint="download all shards into one directory")
     # A download cache links index and shards to one folder of blobs; any other link target is not the index's.
     if path.resolve().parent not in (index.parent.resolve(), index.resolve().parent):
-        raise UnreadableError(f"{index}: the shard {name} is a link that leads out of the index's directory")
+        raise DamagedError(f"{index}: the shard {name} is a link that leads out of the index's directory")
     source = open_source(path)
     if looks_like_safetensors(source):
         return read_safetensors(source)[0]
@@ -224,11 +229,11 @@ def _shard(index: Path, name: str) -> dict[str, Tensor]:
 
 def _json(source: Source, path: Path) -> dict[str, Any]:
     if source.size > MAX_INDEX_BYTES:
-        raise UnreadableError(f"{path}: {source.size:,} bytes are too many for an index")
+        raise DamagedError(f"{path}: {source.size:,} bytes are too many for an index")
     try:
         value = parse_json(source.read(0, source.size))
     except ValueError as error:
-        raise UnreadableError(f"{path}: damaged JSON ({error})") from error
+        raise DamagedError(f"{path}: damaged JSON ({error})") from error
     if not isinstance(value, dict):
-        raise UnreadableError(f"{path}: JSON, but not a table")
+        raise DamagedError(f"{path}: JSON, but not a table")
     return value

@@ -19,7 +19,7 @@ from eqlr_tools.checkpoints.globals import Reading, admit, forbidden, instantiat
 from eqlr_tools.checkpoints.pickled_values import Global, LazyBytes, Record, StateDict, UnknownElementsError
 from eqlr_tools.checkpoints.sources import MemorySource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Tensor
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 _LEASE = 4096
 """Instructions are counted in bundles; what is left of one is given back."""
@@ -32,8 +32,10 @@ _OBJECT_COST = 4
 LAZY_BYTES = 1 << 14
 """Byte strings from this size on are left in the file."""
 
+_GET_AGAIN = "it is truncated or damaged; get it again"
+
 _DAMAGED = (
-    EOFError, IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, struct.error
+    IndexError, KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError, struct.error
 )  # fmt: skip
 """What instructions raise whose operands are not what they need."""
 
@@ -68,9 +70,11 @@ class Unpickler:
         gc.disable()  # Nothing becomes garbage here, and looking for it makes millions of objects quadratic.
         try:
             return self._run()
+        except EOFError as error:
+            raise UnreadableError(f"{self.source.name}: the file ends inside its pickle", hint=_GET_AGAIN) from error
         except _DAMAGED as error:
             where = f"{self.source.name}: the pickle is damaged at byte {self._cursor.position:,}"
-            raise UnreadableError(f"{where} ({type(error).__name__})", hint="get the file again") from error
+            raise UnreadableError(f"{where} ({type(error).__name__})", hint=_GET_AGAIN) from error
         except UnknownElementsError as error:
             hint = "quantised tensors are not read: save them dequantised" if "torch.Q" in str(error) else None
             raise UnreadableError(f"{self.source.name}: {error}", hint=hint) from error
@@ -91,7 +95,7 @@ class Unpickler:
                     return self._stack.pop()
                 handler = dispatch.get(code)
                 if handler is None:
-                    raise UnreadableError(f"{self.source.name}: byte {code!r} is not a pickle instruction")
+                    raise DamagedError(f"{self.source.name}: byte {code!r} is not a pickle instruction")
                 handler(self)
 
     def _spend(self, what: str, amount: int) -> None:
@@ -114,7 +118,7 @@ class Unpickler:
     def _copied(self, count: int) -> bytes:
         """The next bytes, for text and short byte strings."""
         if count > _MAX_TEXT_BYTES:
-            raise UnreadableError(f"{self.source.name}: the pickle holds a text of {count:,} bytes")
+            raise DamagedError(f"{self.source.name}: the pickle holds a text of {count:,} bytes")
         self._spend("copied_bytes", count)
         return self._cursor.take(count)
 
@@ -326,7 +330,10 @@ class Unpickler:
 
     def _persistent(self, identifier: Any) -> None:
         if self.persistent_load is None:
-            raise UnreadableError(f"{self.source.name}: the pickle refers to data outside itself (persistent id)")
+            raise UnreadableError(
+                f"{self.source.name}: the pickle refers to data outside itself (persistent id)",
+                hint="save it with torch.save, or pickle the arrays themselves",
+            )
         self._stack.append(self.persistent_load(identifier))
 
     def _refuse_extension(self, width: int) -> None:
@@ -334,7 +341,10 @@ class Unpickler:
         raise forbidden(f"copyreg extension {code}", self.source.name)
 
     def _refuse_buffer(self) -> None:
-        raise UnreadableError(f"{self.source.name}: the pickle keeps its data in buffers outside the file")
+        raise UnreadableError(
+            f"{self.source.name}: the pickle keeps its data in buffers outside the file",
+            hint="pickle it without buffer_callback",
+        )
 
 
 _DISPATCH: dict[bytes, Callable[[Unpickler], Any]] = {

@@ -26,6 +26,7 @@ _NAMES = [
     (r".*\.(pb|pbtxt)", "a TensorFlow graph", _TENSORFLOW_HINT),
     (r".*\.msgpack", "a Flax msgpack file", "save the weights as safetensors with flax.traverse_util and safetensors"),
     (r".*\.tflite", "a TensorFlow Lite model", "convert the checkpoint that it was made from"),
+    (r".*\.onnx", "no whole ONNX model", "it is truncated or damaged; get it again"),
     (r".*\.gguf", "a GGUF file", "GGUF stores quantised blocks without the equalized form; convert the original"),
 ]
 

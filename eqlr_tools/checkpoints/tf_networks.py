@@ -20,7 +20,7 @@ from eqlr_tools.checkpoints.modules import ModuleTree, plain_attributes
 from eqlr_tools.checkpoints.pickled_values import Record
 from eqlr_tools.checkpoints.sources import MemorySource
 from eqlr_tools.checkpoints.tensors import Storage, Tensor
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 MAX_COMPONENTS = 1000
 _OWN = ("name", "version", "build_func_name")
@@ -84,7 +84,7 @@ def _scalar(value: float, source: str) -> Tensor:
     They are float32 unless that does not hold them; integers are int64.
     """
     if isinstance(value, int) and abs(value) >= 1 << 63:
-        raise UnreadableError(f"{source}: a variable that is an integer of more than 64 bits")
+        raise DamagedError(f"{source}: a variable that is an integer of more than 64 bits")
     with np.errstate(over="ignore"):
         single = np.float32(value) == value or value != value
     dtype = BY_NAME["I64" if isinstance(value, int) else "F32" if single else "F64"]

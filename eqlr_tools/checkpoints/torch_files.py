@@ -20,7 +20,7 @@ from eqlr_tools.checkpoints.pickles import Unpickler
 from eqlr_tools.checkpoints.rebuilding import storage_dtype
 from eqlr_tools.checkpoints.sources import MemorySource, SeekableSource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Storage
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 _LEGACY_HEAD = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
@@ -79,25 +79,27 @@ class ZipReader:
         infos = archive.infolist()
         self.members = {info.filename: info for info in infos}
         if len(self.members) != len(infos):
-            raise UnreadableError(f"{source.name}: the archive has two members of one name")
+            raise DamagedError(f"{source.name}: the archive has two members of one name")
         end = 0
         for info in sorted(infos, key=lambda info: info.header_offset):
             if info.header_offset < end:
-                raise UnreadableError(f"{source.name}: member {info.filename!r} overlaps another")
+                raise DamagedError(f"{source.name}: member {info.filename!r} overlaps another")
             end = info.header_offset + _LOCAL_HEADER_BYTES + len(info.orig_filename) + info.compress_size
 
     def member(self, name: str, limit: int | None = None) -> Source:
         """The bytes of a member. Raises UnreadableError if it is missing, encrypted or larger than `limit`."""
         info = self.members.get(name)
         if info is None:
-            raise UnreadableError(f"{self.source.name}: the archive lacks its member {name!r}")
+            raise DamagedError(f"{self.source.name}: the archive lacks its member {name!r}")
         if limit is not None and info.file_size > limit:
-            raise UnreadableError(f"{self.source.name}: member {name!r} claims {info.file_size:,} bytes")
+            raise DamagedError(f"{self.source.name}: member {name!r} claims {info.file_size:,} bytes")
         if info.flag_bits & 1:
-            raise UnreadableError(f"{self.source.name}: member {name!r} is encrypted")
+            raise UnreadableError(
+                f"{self.source.name}: member {name!r} is encrypted", hint="unpack it, and name what is inside"
+            )
         if info.compress_type == zipfile.ZIP_STORED:
             if info.compress_size != info.file_size or info.header_offset + info.file_size > self.source.size:
-                raise UnreadableError(f"{self.source.name}: member {name!r} lies about its size")
+                raise DamagedError(f"{self.source.name}: member {name!r} lies about its size")
             return _StoredMember(self, info)
         return self._inflated(info)
 
@@ -105,16 +107,19 @@ class ZipReader:
         head = self.source.read(info.header_offset, _LOCAL_HEADER_BYTES)
         name_length, extra_length = int.from_bytes(head[26:28], "little"), int.from_bytes(head[28:30], "little")
         if head[:4] != b"PK\x03\x04":
-            raise UnreadableError(f"{self.source.name}: member {info.filename!r} is not where the archive says")
+            raise DamagedError(f"{self.source.name}: member {info.filename!r} is not where the archive says")
         name = self.source.read(info.header_offset + _LOCAL_HEADER_BYTES, name_length)
         if name != info.orig_filename.encode("utf-8" if info.flag_bits & _UTF8_NAME else "cp437"):
-            raise UnreadableError(f"{self.source.name}: member {info.filename!r} has two different names")
+            raise DamagedError(f"{self.source.name}: member {info.filename!r} has two different names")
         return info.header_offset + _LOCAL_HEADER_BYTES + name_length + extra_length
 
     def _inflated(self, info: zipfile.ZipInfo) -> Source:
         """A compressed member. torch never writes one; repacking tools and `numpy.savez_compressed` do."""
         if info.compress_type != zipfile.ZIP_DEFLATED:
-            raise UnreadableError(f"{self.source.name}: member {info.filename!r} is compressed in an unusual way")
+            raise UnreadableError(
+                f"{self.source.name}: member {info.filename!r} is compressed in an unusual way",
+                hint="unpack the archive and save it again with torch.save",
+            )
         if may_be_spooled(info.compress_size, info.file_size):
             packed = SliceSource(self.source, self.data_start(info), info.compress_size)
             return SpooledMember(packed, f"member {info.filename!r}", info.file_size, info.CRC)
@@ -125,9 +130,9 @@ class ZipReader:
                 while len(data) <= info.file_size and (block := member.read(_INFLATE_BYTES)):
                     data += block
         except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, ValueError) as error:
-            raise UnreadableError(f"{self.source.name}: member {info.filename!r} is damaged ({error})") from error
+            raise DamagedError(f"{self.source.name}: member {info.filename!r} is damaged ({error})") from error
         if len(data) != info.file_size:
-            raise UnreadableError(f"{self.source.name}: member {info.filename!r} lies about its size")
+            raise DamagedError(f"{self.source.name}: member {info.filename!r} lies about its size")
         return MemorySource(self.source.name, data, self.source.allowance)
 
 
@@ -165,7 +170,7 @@ def _sole(reader: Unpickler) -> Any:
     tree = reader.load()
     rest = reader.source.size - reader.position
     if rest:
-        raise UnreadableError(f"{reader.source.name}: {rest:,} bytes follow the pickle")
+        raise DamagedError(f"{reader.source.name}: {rest:,} bytes follow the pickle")
     return tree
 
 
@@ -180,7 +185,7 @@ def read_torch_zip(archive: ZipReader) -> Any:
     """Return the object tree of a torch zip, tensors lazy. `archive` must have a `data.pkl`."""
     pickle_name = find_pickle(archive)
     if pickle_name is None:
-        raise UnreadableError(f"{archive.source.name}: a zip archive, but not one that torch wrote")
+        raise DamagedError(f"{archive.source.name}: a zip archive, but not one that torch wrote")
     root = pickle_name.removesuffix("data.pkl")
     _refuse_lookalikes(archive, root)
     byteorder = _byteorder(archive, root)
@@ -204,18 +209,22 @@ def _refuse_lookalikes(archive: ZipReader, root: str) -> None:
     names = [name.replace("\\", "/").lower() for name in archive.members]
     meant = [name for name in names if name.startswith(f"{root.lower()}data")]
     if len(set(meant)) != len(meant):
-        raise UnreadableError(f"{archive.source.name}: the archive has two members whose names differ by case only")
+        raise DamagedError(f"{archive.source.name}: the archive has two members whose names differ by case only")
 
 
 def find_pickle(archive: ZipReader) -> str | None:
-    """The name of the main pickle: `data.pkl` in the archive's only top folder. None if there is not one."""
+    """The name of the main pickle: `data.pkl` in the archive's top folder. None if there is none.
+
+    torch takes the folder of the first member, whatever else is there: further pickles may lie in that folder only.
+    """
     names = [name for name in archive.members if name == "data.pkl" or name.endswith("/data.pkl")]
     if not names:
         return None
     depth = min(name.count("/") for name in names)
     top = [name for name in names if name.count("/") == depth]
-    if len(top) > 1:
-        raise UnreadableError(f"{archive.source.name}: the archive has several pickles: {', '.join(sorted(top)[:3])}")
+    root = next(iter(archive.members)).rpartition("/")[0].partition("/")[0]
+    if len(names) > 1 and (len(top) > 1 or not root or not all(name.startswith(f"{root}/") for name in names)):
+        raise DamagedError(f"{archive.source.name}: the archive has several pickles: {', '.join(sorted(names)[:3])}")
     return top[0]
 
 
@@ -237,9 +246,12 @@ def read_torch_legacy(source: Source) -> Any:
         value = head.load()
         position = head.position
         if index == 0 and value != LEGACY_MAGIC:
-            raise UnreadableError(f"{source.name}: not a torch file (wrong magic number)")
+            raise DamagedError(f"{source.name}: not a torch file (wrong magic number)")
         if index == 2 and isinstance(value, dict) and value.get("little_endian") is False:
-            raise UnreadableError(f"{source.name}: written on a big-endian machine, which is not supported")
+            raise UnreadableError(
+                f"{source.name}: written on a big-endian machine, which is not supported",
+                hint="save it with torch 1.6 or later",
+            )
     sizes: dict[str, tuple[DType | None, int]] = {}
 
     def note_size(identifier: Any) -> Any:
@@ -262,7 +274,7 @@ def read_torch_legacy(source: Source) -> Any:
             return identifier[1]
         dtype, key, _, view = _storage_id(identifier)
         if key not in storages:
-            raise UnreadableError(f"{source.name}: the data of storage {key} is missing")
+            raise DamagedError(f"{source.name}: the data of storage {key} is missing")
         whole = TypedStorage(storages[key], dtype)
         if view is None:
             return whole
@@ -280,7 +292,7 @@ def _legacy_storages(source: Source, keys: Unpickler, sizes: dict[str, tuple[DTy
         dtype, expected = sizes.get(str(key), (None, -1))
         count = int.from_bytes(source.read(position, 8), "little")
         if count != expected:
-            raise UnreadableError(f"{source.name}: storage {key} has {count:,} elements, not {expected:,}")
+            raise DamagedError(f"{source.name}: storage {key} has {count:,} elements, not {expected:,}")
         nbytes = count * (dtype.itemsize if dtype else 1)
         if position + 8 + nbytes > source.size:
             raise UnreadableError(
@@ -329,5 +341,5 @@ def _byteorder(archive: ZipReader, root: str) -> str:
     member = archive.member(f"{root}byteorder", 16)
     order = member.read(0, member.size)
     if order not in (b"little", b"big"):
-        raise UnreadableError(f"{archive.source.name}: the byte order is {order!r}")
+        raise DamagedError(f"{archive.source.name}: the byte order is {order!r}")
     return order.decode()

@@ -7,6 +7,7 @@ per storage a pickle (key, location, class) and its elements behind their count,
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import Any, BinaryIO, cast
 
@@ -17,17 +18,26 @@ from eqlr_tools.checkpoints.rebuilding import storage_dtype
 from eqlr_tools.checkpoints.sources import SeekableSource, SliceSource, Source
 from eqlr_tools.checkpoints.tensors import Storage, Tensor
 from eqlr_tools.checkpoints.torch_files import storage_view
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 MEMBERS = ("storages", "tensors", "pickle")
+_HEADER_BYTES, _CHECKSUM = 512, slice(148, 156)
 _MAX_ENTRIES = 64
 _MAX_OBJECTS = 1_000_000
 _MAX_AXES = 64
 
 
 def looks_like_tar(source: Source) -> bool:
-    """True if the first header has the magic of POSIX or GNU tar."""
-    return source.size >= 1024 and source.read(257, 5) == b"ustar"
+    """True if the first header has the checksum that makes it one: the oldest have no magic, and are read as well."""
+    if source.size < 1024:
+        return False
+    header = source.read(0, _HEADER_BYTES)
+    stated = header[_CHECKSUM].strip(b" \0")
+    if not re.fullmatch(rb"[0-7]{1,7}", stated):
+        return False
+    others = header[: _CHECKSUM.start] + header[_CHECKSUM.stop :]
+    sums = [sum(others), sum(byte - 256 if byte > 127 else byte for byte in others)]  # Sun's tar had signed bytes.
+    return int(stated, 8) - 8 * ord(" ") in sums
 
 
 def read_torch_tar(source: Source) -> Any:
@@ -44,7 +54,7 @@ def read_torch_tar(source: Source) -> Any:
         if isinstance(identifier, tuple) and identifier:
             return identifier[0]  # (class, file, source): torch kept the source of pickled classes beside their name.
         if str(identifier) not in objects:
-            raise UnreadableError(f"{source.name}: the pickle refers to a tensor that is not there")
+            raise DamagedError(f"{source.name}: the pickle refers to a tensor that is not there")
         return objects[str(identifier)]
 
     return Unpickler(members["pickle"], persistent_load=load).load()

@@ -16,7 +16,7 @@ from eqlr_tools.checkpoints.pickled_optimizers import is_optimizer, optimizer_st
 from eqlr_tools.checkpoints.pickled_values import Record, StateDict
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.checkpoints.tf_networks import flatten_tf_network, is_tf_network, named_networks
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 MAX_DEPTH = 100
 MAX_NODES = 250_000
@@ -108,7 +108,7 @@ class _Normaliser:
 
     def visit(self, value: Any, depth: int) -> Any:
         if depth > MAX_DEPTH:
-            raise UnreadableError(f"{self.source}: the data is nested more than {MAX_DEPTH} deep")
+            raise DamagedError(f"{self.source}: the data is nested more than {MAX_DEPTH} deep")
         if not isinstance(value, dict | list | tuple | Record):
             return value
         if id(value) not in self.done:

@@ -66,6 +66,10 @@ def zips() -> dict[str, bytes]:
             {"a/data.pkl": tensor_pickle(), "a\\data.pkl": MALICIOUS, "a/data/0": bytes(16)}
         ),
         "two pickles": zip_of({"a/data.pkl": tensor_pickle(), "b/data.pkl": MALICIOUS, "a/data/0": bytes(16)}),
+        "a second pickle in the first folder, which torch takes": zip_of(
+            {"b/data.pkl": MALICIOUS, "data.pkl": tensor_pickle(), "data/0": bytes(16)}
+        ),
+        "Keras weights beside a pickle": zip_of({"a/data.pkl": MALICIOUS, "model.weights.h5": bytes(16)}),
         "overlapping members": _overlapping(),
         "bomb of zeros": _bomb({"a/data.pkl": 600 << 20}),
         "bombs as storages": _storage_bombs(),

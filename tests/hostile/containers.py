@@ -219,6 +219,17 @@ def _legacy(objects: bytes, keys: bytes = b"]", storages: bytes = b"") -> bytes:
     return _MAGIC + whole(b"M\xe9\x03") + system + objects + whole(keys) + storages
 
 
+def _stream_that_is_a_tar() -> bytes:
+    """A header whose name begins like an old stream and swallows the rest as text; torch tries tar before that."""
+    members = _tar(
+        first=b"", storages=whole(integer(0)) + whole(b"]"), tensors=whole(integer(0)), pickle=archives.MALICIOUS
+    )
+    stream = _MAGIC + whole(b"M\xe9\x03") + whole(b"}") + b"\x80\x04B" + struct.pack("<I", len(members) - 100)
+    blank = stream.ljust(148, b"\0") + b" " * 8 + members[156:512]
+    header = blank[:148] + b"%06o\0 " % sum(blank) + blank[156:]
+    return header + members[512:] + b"0}." + whole(b"]")
+
+
 def _state(offset: int = 0, size: int = 4, stride: int = 1, count: int = 4, view: bytes = b"N") -> bytes:
     storage = b"(" + text("storage") + by_lines("torch", "FloatStorage") + text("k") + text("cpu") + integer(count)
     hooks = by_lines("collections", "OrderedDict") + b")R"
@@ -251,6 +262,7 @@ def old_torch_files() -> dict[str, bytes]:
         "tar: a malicious storage": _tar(
             storages=whole(integer(1)) + archives.MALICIOUS, tensors=zero, pickle=whole(b"}")
         ),
+        "tar: the head of an old stream as its name": _stream_that_is_a_tar(),
         "legacy: a size beyond the storage": _legacy(_state(size=5), keys, data),
         "legacy: an offset beyond the storage": _legacy(_state(offset=1), keys, data),
         "legacy: a negative stride": _legacy(_state(stride=-1), keys, data),
