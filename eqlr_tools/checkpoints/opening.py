@@ -12,6 +12,7 @@ from eqlr_tools.checkpoints.complex_numbers import restore_complex
 from eqlr_tools.checkpoints.hdf5_files import HDF5_HEAD, KERAS_MEMBER, read_hdf5
 from eqlr_tools.checkpoints.numpy_files import NPY_HEAD, looks_like_npz, read_npy, read_npz
 from eqlr_tools.checkpoints.onnx_files import looks_like_onnx, read_onnx
+from eqlr_tools.checkpoints.overlap import refuse_overlap
 from eqlr_tools.checkpoints.provenance import (
     METADATA_KEY,
     PROVENANCE_MEMBER,
@@ -54,7 +55,10 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
 
     Raises UnreadableError, naming the file and the reason, for anything that is not a readable checkpoint.
     """
-    path = locate(path)
+    return refuse_overlap(_open(locate(path)))
+
+
+def _open(path: Path) -> Checkpoint:
     if is_folder(path):
         return _open_directory(path)
     # Of a remote file the store answers for itself, with its first request.

@@ -70,6 +70,8 @@ def zips() -> dict[str, bytes]:
             {"b/data.pkl": MALICIOUS, "data.pkl": tensor_pickle(), "data/0": bytes(16)}
         ),
         "Keras weights beside a pickle": zip_of({"a/data.pkl": MALICIOUS, "model.weights.h5": bytes(16)}),
+        "one storage under a thousand names": _read_over(1000, by=1),
+        "one storage a thousand times, with strides": _read_over(1000, by=1_000_000),
         "overlapping members": _overlapping(),
         "bomb of zeros": _bomb({"a/data.pkl": 600 << 20}),
         "bombs as storages": _storage_bombs(),
@@ -86,6 +88,19 @@ def zips() -> dict[str, bytes]:
         "bzip2": zip_of({"a/data.pkl": tensor_pickle(), "a/data/0": bytes(16)}, zipfile.ZIP_BZIP2),
         "7z": b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(64),
     }
+
+
+def _read_over(names: int, by: int) -> bytes:
+    """Many tensors of one storage of 8 MB: all of it, or two numbers that lie far from each other."""
+    count = 2_000_000
+    size = integer(count // by) + b"\x85"
+    storage = (
+        b"(" + text("storage") + by_lines("torch", "FloatStorage") + text("0") + text("cpu") + integer(count) + b"tQ"
+    )
+    layout = integer(0) + size + integer(by) + b"\x85\x89}"
+    tensor = by_lines("torch._utils", "_rebuild_tensor_v2") + b"(" + storage + layout + b"tR"
+    pairs = b"".join(text(f"l{number}.weight") + tensor for number in range(names))
+    return zip_of({"a/data.pkl": whole(b"}(", pairs, b"u"), "a/data/0": bytes(4 * count)})
 
 
 def safetensors(header: object, data: bytes = b"", length: int | None = None) -> bytes:
