@@ -45,8 +45,11 @@ ELSEWHERE = {
     ("nvidia-stylegan-tf", "discriminator"),
     ("nvidia-stylegan3", "discriminator"),
     ("stylegan3-plain", "discriminator"),
+    ("rms-progan-modules", "generator"),
+    ("rms-progan-modules", "discriminator"),
 }
-"""Recognised by more than their tensors: an encoder or a generator beside it, the function that a pickle names."""
+"""Recognised by more than their tensors: an encoder or a generator beside it, the function that a pickle names, the
+scales that its modules state."""
 OTHER_OUTPUTS = re.compile(r"must be|is .+ in its code and .+ there|here and .+ there|by the target's code|per layer")
 """Notes on what the target's code computes otherwise."""
 
