@@ -15,6 +15,11 @@ class EqlrError(Exception):
         self.message = message
         self.hint = hint
 
+    def locate(self, place: str) -> None:
+        """Add to the message where in the file that is."""
+        self.message = f"{self.message}, at {place}"
+        self.args = (self.message,)
+
 
 class UnreadableError(EqlrError):
     """The file is damaged, truncated, of an unknown container, or not there."""

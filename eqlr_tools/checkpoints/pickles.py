@@ -28,6 +28,7 @@ _MAX_TEXT_BYTES = 1 << 25
 _MAX_INTEGER_BYTES = 255
 _FREE_ARGUMENTS = 16
 _OBJECT_COST = 4
+_LONGEST_NAME = 200
 
 LAZY_BYTES = 1 << 14
 """Byte strings from this size on are left in the file."""
@@ -279,7 +280,13 @@ class Unpickler:
 
     def _call(self, function: Any, arguments: tuple[Any, ...]) -> Any:
         self._spend_on_arguments(arguments)
-        return reduce_call(function, arguments, self._reading)
+        try:
+            return reduce_call(function, arguments, self._reading)
+        except UnreadableError as error:
+            name = next((value for value in reversed(self._stack) if isinstance(value, str)), None)
+            if name is not None:  # The key of what is being built lies below it.
+                error.locate(repr(name[:_LONGEST_NAME]))
+            raise
 
     def _nested(self, data: Any) -> Any:
         """A nested file is read once, however often the pickle refers to it."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from eqlr_tools.checkpoints.allowance import Allowance
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 
 class Source(Protocol):
@@ -110,12 +110,12 @@ class MemorySource:
 
     def readinto(self, offset: int, buffer: memoryview) -> None:
         if offset < 0 or offset + len(buffer) > len(self._data):
-            raise UnreadableError(f"{self.name}: {len(self._data):,} bytes are there, more are expected")
+            raise DamagedError(f"{self.name}: {len(self._data):,} bytes are there, more are expected")
         buffer[:] = memoryview(self._data)[offset : offset + len(buffer)]
 
     def read(self, offset: int, length: int) -> bytes:
         if offset < 0 or offset + length > len(self._data):
-            raise UnreadableError(f"{self.name}: {len(self._data):,} bytes are there, more are expected")
+            raise DamagedError(f"{self.name}: {len(self._data):,} bytes are there, more are expected")
         return bytes(memoryview(self._data)[offset : offset + length])
 
 
@@ -124,7 +124,7 @@ class SliceSource:
 
     def __init__(self, parent: Source, start: int, size: int) -> None:
         if start < 0 or size < 0 or start + size > parent.size:
-            raise UnreadableError(f"{parent.name}: a part of {size:,} bytes at {start:,} lies outside the file")
+            raise DamagedError(f"{parent.name}: a part of {size:,} bytes at {start:,} lies outside the file")
         self._parent = parent
         self._start = start
         self._size = size
@@ -152,7 +152,7 @@ class SliceSource:
 
     def _check(self, offset: int, length: int) -> None:
         if offset < 0 or offset + length > self._size:
-            raise UnreadableError(f"{self.name}: a read of {length:,} bytes at {offset:,} leaves its part of the file")
+            raise DamagedError(f"{self.name}: a read of {length:,} bytes at {offset:,} leaves its part of the file")
 
 
 class SeekableSource:

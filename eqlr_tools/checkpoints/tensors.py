@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from eqlr_tools.checkpoints.dtypes import DType
 from eqlr_tools.checkpoints.sources import Source
-from eqlr_tools.errors import UnreadableError
+from eqlr_tools.errors import DamagedError, UnreadableError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK_BYTES = 1 << 18
 """Blocks of 256 KiB stay in the L2 cache between the read and the arithmetic (`benchmarks/audit.py`)."""
+
+_MAX_SPAN_BYTES = 1 << 26
+"""What is read at once of a view, whose elements may lie far apart."""
 
 _MAX_EXPANDED_BYTES = 1 << 26
 """A view may repeat its storage (stride 0), but what it unfolds to has to stay small."""
@@ -50,9 +53,9 @@ class Tensor:
 
     def __post_init__(self) -> None:
         if min((*self.shape, *self.strides, self.offset, 0)) < 0:
-            raise UnreadableError(f"{self.storage.source.name}: a tensor has a negative size or stride")
+            raise DamagedError(f"{self.storage.source.name}: a tensor has a negative size or stride")
         if self.numel and (self._last_element + 1) * self.dtype.itemsize > self.storage.nbytes:
-            raise UnreadableError(
+            raise DamagedError(
                 f"{self.storage.source.name}: a tensor of shape {self.shape} does not fit its "
                 f"{self.storage.nbytes:,} bytes",
                 hint="the file is damaged, or its index lies; get it again",
@@ -114,13 +117,27 @@ class Tensor:
         return self.dtype.values(self.bits())
 
     def _gathered(self) -> NDArray:
+        gathered = np.empty(self.shape, dtype=self.dtype.bits_dtype)
+        self._gather_into(gathered)
+        return gathered.reshape(-1)
+
+    def _gather_into(self, target: NDArray) -> None:
+        """Read all that lies between the first element and the last, or half of the tensor, if that is too much."""
         itemsize = self.dtype.itemsize
         span = self._last_element + 1 - self.offset
+        if span * itemsize > _MAX_SPAN_BYTES and self.numel > 1:
+            axis = max(range(len(self.shape)), key=lambda axis: (self.shape[axis] > 1, self.strides[axis]))
+            middle = self.shape[axis] // 2
+            for first, end in ((0, middle), (middle, self.shape[axis])):
+                shape = (*self.shape[:axis], end - first, *self.shape[axis + 1 :])
+                half = replace(self, shape=shape, offset=self.offset + first * self.strides[axis])
+                half._gather_into(target[(slice(None),) * axis + (slice(first, end),)])
+            return
         raw = bytearray(span * itemsize)
         self.storage.source.readinto(self.storage.offset + self.offset * itemsize, memoryview(raw))
         flat = self._in_order(np.frombuffer(raw, dtype=self.dtype.bits_dtype))
         byte_strides = tuple(stride * itemsize for stride in self.strides)
-        return np.ascontiguousarray(np.lib.stride_tricks.as_strided(flat, self.shape, byte_strides)).reshape(-1)
+        target[...] = np.lib.stride_tricks.as_strided(flat, self.shape, byte_strides)
 
     def _in_order(self, bits: NDArray) -> NDArray:
         if self.storage.byteorder == "little" or self.dtype.itemsize == 1:

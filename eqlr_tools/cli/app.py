@@ -12,8 +12,8 @@ import typer
 
 from eqlr_tools import __version__
 from eqlr_tools.cli.commands import LazyGroup
-from eqlr_tools.cli.failures import INTERRUPTED, open_closed_streams, report_failure
-from eqlr_tools.cli.interrupts import remember_interrupts
+from eqlr_tools.cli.failures import open_closed_streams, report_failure
+from eqlr_tools.cli.interrupts import INTERRUPTED, remember_interrupts
 from eqlr_tools.cli.values import read_plainly
 
 app = typer.Typer(

@@ -8,9 +8,9 @@ import traceback
 
 import typer
 
+from eqlr_tools.cli.interrupts import INTERRUPTED, SENTENCE
 from eqlr_tools.errors import EqlrError
 
-INTERRUPTED = 130
 _LONGEST = 2000
 
 
@@ -24,7 +24,7 @@ def report_failure(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, SystemExit):
         return int(error.code) if isinstance(error.code, int) else 2
     if isinstance(error, KeyboardInterrupt | typer.Abort):
-        print("eqlr: interrupted; nothing was left behind", file=sys.stderr)
+        print(SENTENCE, file=sys.stderr)
         return INTERRUPTED
     if debug:
         traceback.print_exception(error)

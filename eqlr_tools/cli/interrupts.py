@@ -9,6 +9,11 @@ from __future__ import annotations
 import signal
 from types import FrameType
 
+INTERRUPTED = 130
+"""The exit code: 128 and the number of the signal."""
+
+SENTENCE = "eqlr: interrupted; nothing was left behind"
+
 _seen = False
 
 

@@ -51,14 +51,26 @@ def protect(output: Path, inputs: Iterable[Path]) -> None:
 
 def write(content: bytes, output: Path, *, force: bool = False, quiet: bool = False) -> None:
     """Write a file, which must not exist unless `force`, and say so unless `quiet`."""
-    try:
-        with open(output, "wb" if force else "xb") as file:
-            file.write(content)
-    except FileExistsError as error:
-        raise OutputError(f"{output}: already exists", hint="--force replaces it") from error
-    except OSError as error:
-        raise OutputError(f"{output}: cannot be written ({error.strerror})") from error
+    from eqlr_tools.checkpoints.atomic import new_file
+    from eqlr_tools.checkpoints.streaming import write_all
+
+    if output.exists() and not force:
+        raise OutputError(f"{output}: already exists", hint="--force replaces it")
+    if output.is_symlink() or (output.exists() and not output.is_file()):
+        _write_through(content, output)
+    else:
+        with new_file(output, lambda _: None, force) as file:
+            write_all(file.fileno(), content, 0)
     note(f"written to {output}", quiet=quiet)
+
+
+def _write_through(content: bytes, output: Path) -> None:
+    """Write to what is no file that another could take the place of: a pipe, a device, the end of a link."""
+    try:
+        with open(output, "wb") as file:
+            file.write(content)
+    except OSError as error:
+        raise OutputError(f"{output}: cannot be written ({error.strerror})", hint="choose another place") from error
 
 
 def _printable(text: str) -> str:

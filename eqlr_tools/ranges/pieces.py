@@ -26,6 +26,9 @@ PIECE = 1 << 23
 _PARALLEL_FROM_BYTES = 1 << 26
 """Below 64 MiB starting processes costs more than they save."""
 
+_BYTES_OF_A_TENSOR = 1 << 16
+"""Whatever its size, the figures of a tensor take as long as counting so much."""
+
 _KEPT_BYTES = 1 << 23
 
 _Piece = tuple[int, tuple[int, int] | None]
@@ -103,7 +106,8 @@ def _answers(
 
 
 def _jobs(subjects: Sequence[Subject], wanted: int | None) -> int:
-    if wanted == 1 or (wanted is None and sum(s.tensor.nbytes for s in subjects) < _PARALLEL_FROM_BYTES):
+    work = sum(subject.tensor.nbytes + _BYTES_OF_A_TENSOR for subject in subjects)
+    if wanted == 1 or (wanted is None and work < _PARALLEL_FROM_BYTES):
         return 1
     from eqlr_tools.ranges.workers import available_cpus, can_fork
 

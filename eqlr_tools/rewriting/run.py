@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from eqlr_tools.checkpoints.atomic import check_target, new_file, new_set, remov
 from eqlr_tools.checkpoints.bounded_json import MAX_VALUES, values_in
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.complex_numbers import as_pairs, paired_names
+from eqlr_tools.checkpoints.identity import identity_of
 from eqlr_tools.checkpoints.opening import nest, open_checkpoint
 from eqlr_tools.checkpoints.outputs import Output, aliases_among, flatten, leaves
 from eqlr_tools.checkpoints.provenance import METADATA_KEY, encode_skeleton
@@ -133,6 +135,8 @@ def _provenance(plan: Plan) -> dict[str, Any]:
         "family": plan.family,
         "source": plan.source.path.name,
         "source_header_sha256": _header_hash(plan),
+        **identity_of(plan.source.files),
+        "steps": dict(Counter(step.action for step in plan.steps)),
         **plan.provenance,
     }
 

@@ -103,6 +103,26 @@ def test_ctrl_c_in_a_finalizer_is_not_lost(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
 
 
+INTERRUPTED_WHILE_IMPORTING = """
+import sys
+
+class Interrupting:
+    def find_spec(self, name, *_):
+        if name == "eqlr_tools.cli.app":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupting())
+from eqlr_tools.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_ctrl_c_before_there_is_an_application(tmp_path: Path) -> None:
+    done = _run(INTERRUPTED_WHILE_IMPORTING, tmp_path / "none", tmp_path)
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["eqlr: interrupted; nothing was left behind"]
+
+
 def _run(program: str, path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", program, "audit", path, "--jobs", "2", "-o", folder / "out.txt"],
