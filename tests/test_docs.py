@@ -66,28 +66,45 @@ def test_the_workflow_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run_
 def test_the_hook_definition_is_the_documented_one() -> None:
     (hook,) = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text(encoding="utf-8"))
     local = yaml_blocks()[2]["repos"][0]["hooks"][0]
-    for key in ("id", "name", "entry", "args", "files", "require_serial"):
+    for key in ("id", "name", "language", "entry", "args", "files", "require_serial"):
         assert hook[key] == local[key]
     assert re.search(hook["files"], "runs/progan.pth.tar")
     assert not re.search(hook["files"], "train.py")
 
 
-def test_the_hook_runs(tmp_path: Path) -> None:
-    """The local hook of the document, in a repository of its own, by pre-commit itself."""
+@pytest.mark.parametrize("fetched", [False, True], ids=["local", "try-repo"])
+def test_the_hook_runs(fetched: bool, tmp_path: Path) -> None:
+    """The local hook of the document, and the definition in a repository, by pre-commit itself."""
     pytest.importorskip("pre_commit", reason="pre-commit is not installed")
+    own, theirs = tmp_path / "own", tmp_path / "theirs"
+    for folder in (own, theirs):
+        folder.mkdir()
+        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     config = yaml_blocks()[2]
-    config["repos"][0]["hooks"][0]["entry"] = f"{sys.executable} -m eqlr_tools audit"
-    (tmp_path / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    (own / ".pre-commit-config.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    shutil.copy(ROOT / ".pre-commit-hooks.yaml", theirs)
+    git = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
+    subprocess.run([*git, "add", "."], cwd=theirs, check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "hook"], cwd=theirs, check=True)
     broken = normal(8, 8)
     broken[0, 0] = torch.nan
-    torch.save(state(fc=normal(8, 8)), tmp_path / "good.pt")
-    torch.save(state(fc=broken), tmp_path / "broken.pt")
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PRE_COMMIT_HOME": str(tmp_path / "home")}
+    torch.save(state(fc=normal(8, 8)), own / "good.pt")
+    torch.save(state(fc=broken), own / "broken.pt")
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    (commands / "eqlr").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m eqlr_tools "$@"\n', encoding="utf-8")
+    (commands / "eqlr").chmod(0o755)
+    environment = {
+        **os.environ,
+        "PATH": f"{commands}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "PRE_COMMIT_HOME": str(tmp_path / "home"),
+    }
 
     def commit(name: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "pre_commit", "run", "eqlr-audit", "--files", name]
-        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        how = ["try-repo", str(theirs)] if fetched else ["run"]
+        command = [sys.executable, "-m", "pre_commit", *how, "eqlr-audit", "--files", name]
+        return subprocess.run(command, cwd=own, env=environment, capture_output=True, text=True, check=False)
 
     good, bad = commit("good.pt"), commit("broken.pt")
     assert good.returncode == 0, good.stdout + good.stderr

@@ -14,6 +14,7 @@ import torch
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.checkpoints.sources import FileSource
 from eqlr_tools.checkpoints.torch_files import ZipReader
+from eqlr_tools.errors import UnreadableError
 from tests.conftest import Result
 from tests.models import aladdin_state, progan_file
 
@@ -165,3 +166,16 @@ def test_an_archive_of_more_members_than_16_bits_count(tmp_path: Path) -> None:
         for number in range(66_000):
             archive.writestr(str(number), b"")
     assert len(ZipReader(FileSource(tmp_path / "many.zip")).members) == 66_000
+
+
+def test_a_tensor_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole.pt", tmp_path / "cut.pt"
+    torch.save({"g_ema": {"conv1.weight": torch.randn(8, 8)}}, whole)
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(cut, "w") as shorter:
+        for name in archive.namelist():
+            content = archive.read(name)
+            shorter.writestr(name, content[:100] if name.endswith("data/0") else content)
+    with pytest.raises(
+        UnreadableError, match=r"cut\.pt: a tensor of shape \(8, 8\) does not fit .* at 'conv1\.weight'"
+    ):
+        open_checkpoint(cut)
