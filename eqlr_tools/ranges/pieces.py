@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
+from eqlr_tools.checkpoints.memory import keep_freed_memory
 from eqlr_tools.checkpoints.sources import survives_fork
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.counters import count_tensor
@@ -28,8 +27,6 @@ _PARALLEL_FROM_BYTES = 1 << 26
 
 _BYTES_OF_A_TENSOR = 1 << 16
 """Whatever its size, the figures of a tensor take as long as counting so much."""
-
-_KEPT_BYTES = 1 << 23
 
 _Piece = tuple[int, tuple[int, int] | None]
 
@@ -53,7 +50,7 @@ def examine_all(
 
     `accelerated` False leaves numba alone, also where it is installed.
     """
-    _keep_freed_memory()
+    keep_freed_memory()
     tensors = [subject.tensor for subject in subjects]
     nbytes = sum(tensor.nbytes for tensor in tensors)
     loops = load(nbytes, {tensor.dtype for tensor in tensors}) if accelerated else None
@@ -81,15 +78,6 @@ def examine_all(
         else:
             results[index] = answer
     return [results[index] for index in range(len(subjects))]
-
-
-def _keep_freed_memory() -> None:
-    """Free a large block that was never touched, so that the allocator hands small ones back to the system no more.
-
-    glibc raises its threshold for that to the size of such a block. Otherwise every temporary array of some hundred
-    kilobytes costs a page fault for each 4 KiB, a tenth of the time of all counting.
-    """
-    np.empty(_KEPT_BYTES, dtype=np.uint8)
 
 
 def _answers(

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from eqlr_tools.checkpoints.dtypes import DType
+from eqlr_tools.checkpoints.memory import keep_freed_memory
 from eqlr_tools.checkpoints.streaming import in_threads
 from eqlr_tools.checkpoints.tensors import Tensor
 
@@ -115,6 +116,7 @@ def paired(network: str, name: str, left: Effective, right: Effective, tolerance
 
 def compare_all(items: Iterable[Pair | Comparison], progress: Progress) -> list[Comparison]:
     """Compare all pairs; the answers are in order. Tensors are cut into spans, so that a large one is no bottleneck."""
+    keep_freed_memory()
     items = list(items)
     parts = [(item, span) for item in items if isinstance(item, Pair) for span in item.spans]
     total_bytes = sum((end - first) * item.left.tensor.dtype.itemsize for item, (first, end) in parts)
@@ -217,31 +219,45 @@ def _applied_patterns(dtype: DType, scale: float) -> NDArray:
 
 
 def _distance(left: Effective, a: NDArray, right: Effective, b: NDArray) -> _Difference:
-    """The difference in units of the coarser of the two types."""
-    x = left.tensor.dtype.values(a).astype(np.float64) * left.scale + left.add
-    y = right.tensor.dtype.values(b).astype(np.float64) * right.scale + right.add
-    both_nan = np.isnan(x) & np.isnan(y)
+    """The difference in units of the coarser of the two types. What rounds to the same bits is looked at no further."""
     coarse = min(left.tensor.dtype, right.tensor.dtype, key=lambda dtype: dtype.itemsize)
-    ordered_x, ordered_y = _ordered(x, coarse), _ordered(y, coarse)
-    same = (ordered_x == ordered_y) | both_nan
-    if same.all():
-        return 0, 0.0, 0
-    x, y = x[~same], y[~same]
-    if not (np.isfinite(x) & np.isfinite(y)).all() or not _stays_finite(x, coarse) or not _stays_finite(y, coarse):
-        return None, math.inf, int(x.size)
-    steps = np.abs(ordered_x[~same] - ordered_y[~same])
+    rounded_a, rounded_b = _rounded(left, a, coarse), _rounded(right, b, coarse)
+    different = np.flatnonzero(rounded_a != rounded_b)
+    rounded_a, rounded_b = rounded_a[different], rounded_b[different]
+    x, y = coarse.values(rounded_a), coarse.values(rounded_b)
+    places_a, places_b = _ordered(rounded_a, coarse), _ordered(rounded_b, coarse)
+    differing = (places_a != places_b) & ~(np.isnan(x) & np.isnan(y))
+    count = int(np.count_nonzero(differing))
+    if count == 0:
+        return NO_DIFFERENCE
+    if not (np.isfinite(x[differing]) & np.isfinite(y[differing])).all():
+        return None, math.inf, count
+    steps = np.abs(places_a - places_b)[differing]
+    x, y = _exact(left, a[different[differing]]), _exact(right, b[different[differing]])
     relative = np.abs(x - y) / np.maximum(np.maximum(np.abs(x), np.abs(y)), np.finfo(np.float64).tiny)
-    return int(steps.max()), float(relative.max()), int(x.size)
+    return int(steps.max()), float(relative.max()), count
 
 
-def _stays_finite(values: NDArray, dtype: DType) -> bool:
-    return bool(np.isfinite(dtype.values(dtype.bits(values))).all())
+def _exact(effective: Effective, bits: NDArray) -> NDArray:
+    """The effective values in float64."""
+    values: NDArray = effective.tensor.dtype.values(bits).astype(np.float64)
+    values *= effective.scale
+    if effective.add:
+        values += effective.add
+    return values
 
 
-def _ordered(values: NDArray, dtype: DType) -> NDArray[np.int64]:
-    """Round to `dtype` and number its values in order, so that neighbours differ by one."""
-    bits = dtype.bits(values).astype(np.int64) if dtype.itemsize < 8 else dtype.bits(values).view(np.int64)
-    sign = np.int64(1) << np.int64(8 * dtype.itemsize - 1) if dtype.itemsize < 8 else None
-    if sign is None:
-        return np.where(bits < 0, np.int64(-(2**63)) - bits, bits)
-    return np.where(bits & sign, -(bits & (sign - 1)), bits)
+def _rounded(effective: Effective, bits: NDArray, dtype: DType) -> NDArray:
+    """The bits of the effective values, rounded once to a type."""
+    plain = (effective.scale, effective.add, effective.tensor.dtype) == (1.0, 0.0, dtype)
+    return bits if plain else dtype.bits(_exact(effective, bits))
+
+
+def _ordered(bits: NDArray, dtype: DType) -> NDArray[np.int64]:
+    """The numbers of a type's values in their order, so that neighbours differ by one; both zeros are 0."""
+    if dtype.itemsize == 8:
+        wide = bits.view(np.int64)
+        return np.where(wide < 0, np.int64(-(2**63)) - wide, wide)
+    places = bits.astype(np.int64)
+    sign = np.int64(1) << np.int64(8 * dtype.itemsize - 1)
+    return np.where(places & sign, sign - places, places)
