@@ -8,13 +8,13 @@
 The layers have genforce's names (`genforce.py`) with three differences: a resampling layer keeps its filter as
 `layer1.filter`, not in a module of its own; noise strengths are `layer0.noise_strength` in StyleGAN too; and the
 discriminator's last dense layer is `output`, so that the dense layer with the highest number is one before it. Style
-biases are stored with the 1. PGGAN's generator is genforce's; StyleGAN3 is in `stylegan3_ports.py`. What StyleGAN2's
-tensors are in NVIDIA's architecture stands in `hammer_names.py`.
+biases are stored with the 1 in StyleGAN2 alone. PGGAN's generator is genforce's; StyleGAN3 is in `stylegan3_ports.py`.
+What the tensors are in NVIDIA's architectures stands in `hammer_names.py`.
 """
 
+from eqlr_tools.families import hammer_names
 from eqlr_tools.families.family import Family, Signature
 from eqlr_tools.families.genforce import progressive_rules
-from eqlr_tools.families.hammer_names import STYLEGAN2 as NAMINGS
 from eqlr_tools.families.multipliers import stated_multiplier
 from eqlr_tools.families.rules import conv, linear, mapping, switched_off
 
@@ -53,7 +53,7 @@ STYLEGAN2 = Family(
         conv(r"(?:synthesis\.)?(?:layer|residual|input|output)\d+\.weight"),
     ),
     over=("genforce-stylegan2",),
-    namings=NAMINGS,
+    namings=hammer_names.STYLEGAN2,
     doubt=switched_off("use_wscale"),
     load_back=_LOAD_BACK,
     keep_multiplier=True,
@@ -77,6 +77,7 @@ STYLEGAN = Family(
     ),
     rules=progressive_rules,
     over=("genforce-pggan",),
+    namings=hammer_names.STYLEGAN,
     doubt=switched_off("use_wscale"),
     load_back=_LOAD_BACK,
     keep_multiplier=True,
@@ -98,6 +99,7 @@ PGGAN = Family(
     ),
     rules=progressive_rules,
     over=("genforce-pggan",),
+    namings=hammer_names.PGGAN,
     doubt=switched_off("use_wscale"),
     load_back=_LOAD_BACK,
     keep_multiplier=True,

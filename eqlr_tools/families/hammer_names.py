@@ -1,15 +1,19 @@
-"""Hammer's StyleGAN2 against the canonical names of `networks/stylegan2.py`.
+"""Hammer's networks against the canonical names of their architectures.
 
-The layers are called as in genforce, and hold what NVIDIA's do in PyTorch: kernels of up-convolutions are applied as
-true convolutions, so both their axes run backwards; styles hold their 1; filters are stored as they are, one in every
-layer that resamples and one for the images.
+The layers are called as in genforce. StyleGAN2's hold what NVIDIA's do in PyTorch: kernels of up-convolutions are
+applied as true convolutions, so both their axes run backwards; styles hold their 1; filters are stored as they are,
+one in every layer that resamples and one for the images. StyleGAN's and PGGAN's hold what genforce's do, the 1 of a
+style's factor being added at run time; but a blur is one filter for all channels, a noise strength (1, channels, 1, 1),
+and the discriminator's score is `output`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from eqlr_tools.families.naming import Depth, Slot
+from eqlr_tools.families import progan_port_names, stylegan1_names
+from eqlr_tools.families.naming import Depth, Naming, Setting, Slot
 from eqlr_tools.families.stylegan2_names import Structure, dense, has_colour, structures
 
 
@@ -66,8 +70,46 @@ def _discriminator(depth: Depth, structure: Structure = "resnet") -> Iterator[Sl
         yield Slot("fir", "filter", optional=True)
 
 
+_RENAMED = {
+    "mapping.label_weight": "mapping.embedding",
+    "truncation.w_avg": "w_avg",
+    ".apply_noise.weight": ".noise_strength",
+    ".apply_noise.noise": ".noise",
+    ".blur.kernel": ".filter",
+}
+
+
+def _as_in_genforce(genforce: Naming, settings: Mapping[str, Setting] | None = None) -> Naming:
+    """Hammer's naming of a network that is genforce's but for some names, and for the settings of its code."""
+
+    def slots(depth: Depth) -> Iterator[Slot]:
+        score = f"layer{2 * len(depth.blocks) + 2}." if genforce.role == "discriminator" else ""
+        renamed = {**_RENAMED, score: "output."} if score else _RENAMED
+        for slot in genforce.slots(depth):
+            stored = slot.stored
+            for theirs, ours in renamed.items():
+                stored = stored.replace(theirs, ours)
+            layout = "1 c 1 1 -> c" if stored.endswith(".noise_strength") else slot.layout
+            yield replace(slot, stored=stored, layout=layout, repeats="")
+
+    return replace(
+        genforce,
+        slots=slots,
+        place=("models", *genforce.place),
+        ema_place=("models", *genforce.ema_place) if genforce.ema_place else (),
+        training=_TRAINING,
+        settings=settings or {},
+    )
+
+
 _TRAINING = "eqlr does not know in which order the target's code numbers its parameters"
 STYLEGAN2 = (
     *structures("generator", _generator, ("models", "generator"), ("models", "generator_smooth"), training=_TRAINING),
     *structures("discriminator", _discriminator, ("models", "discriminator"), training=_TRAINING),
+)
+STYLEGAN = tuple(map(_as_in_genforce, stylegan1_names.GENFORCE))
+PGGAN = tuple(
+    _as_in_genforce(naming, {"group_size": Setting("mbstd_groups"), "pool_first": Setting("fused_scale")})
+    for naming in progan_port_names.GENFORCE
+    if naming.role == "discriminator"
 )

@@ -238,7 +238,7 @@ def gradients(path: Path, network: CanonicalNetwork) -> dict[str, tuple[np.ndarr
 ALIKE = (
     {"nvidia-stylegan2-ada", "rosinality-stylegan2", "basicsr-stylegan2", "mmgen-stylegan2", "genforce-stylegan2"}
     | {"hammer-stylegan2", "stylegan2-torch"},
-    {"genforce-stylegan", "interfacegan-stylegan", "huangzh13-stylegan"},
+    {"genforce-stylegan", "hammer-stylegan", "interfacegan-stylegan", "huangzh13-stylegan"},
     {"genforce-pggan", "mmgen-pggan", "interfacegan-pggan", "fb-gan-zoo"},
 )
 
