@@ -9,6 +9,7 @@ layers, or by their place in the object that a TensorFlow checkpoint holds.
 """
 
 from eqlr_tools.families.family import Family, Rule, Signature
+from eqlr_tools.families.framework_names import MOONO
 from eqlr_tools.families.multipliers import inferred_multiplier
 from eqlr_tools.families.nvidia_tf import leading_fan_in
 
@@ -53,15 +54,15 @@ FAMILY = Family(
     upstream="moono/stylegan2-tf-2.x",
     signatures=(
         Signature(
-            rf"(?:.+{_S})?conv(?:_\d)?{_S}mod_dense{_S}w{_END}",
+            rf"g_mapping{_S}dense_(?:layers{_S})?0{_S}w{_END}",
             2,
-            also=(rf"(?:.+{_S})?g_mapping{_S}(?:dense_|dense_layers{_S})0{_S}w{_END}",),
-            what="a modulated convolution with its style",
+            also=(rf".+{_S}conv(?:_\d)?{_S}mod_dense{_S}w{_END}",),
+            what="a mapping network, and a modulated convolution with its style",
         ),
         Signature(
-            rf"(?:.+{_S})?conv_0{_S}w{_END}",
-            4,
-            also=(rf"(?:.+{_S})?last_dense{_S}w{_END}", rf"(?:.+{_S})?(?:conv_)?skip{_S}w{_END}"),
+            rf"last_dense{_S}w{_END}",
+            2,
+            also=(rf".+{_S}conv_0{_S}w{_END}", rf".+{_S}(?:conv_)?skip{_S}w{_END}"),
             what="the discriminator",
         ),
     ),
@@ -74,4 +75,5 @@ FAMILY = Family(
         _rule(rf"(?P<net>(?:.+{_S})?)last_dense", 2, "{net}last_bias{sep}b{end}"),
         _rule(rf"(?:.+{_S})?dense_\d", 2),
     ),
+    namings=MOONO,
 )

@@ -177,13 +177,17 @@ class Naming:
         if not fitting:
             return None
         plain, conditional = (self._deepest(fitting[-1], labels, there) for labels in (False, True))
-        better = conditional.mapping_layers >= max(plain.mapping_layers, 1) and self._differ(conditional, plain)
+        deep = conditional.labels and conditional.mapping_layers >= plain.mapping_layers
+        better = deep and self._differ(conditional, plain)
         return conditional if better else plain
 
     def _deepest(self, resolution: int, labels: bool, there: set[str]) -> Depth:
-        """The deepest mapping network that is there: each has the tensors of those before it, and some more."""
+        """The deepest mapping network that is there: each has the tensors of those before it, and some more.
+
+        There may be labels and nothing behind their embedding.
+        """
         deepest = Depth(resolution)
-        for layers in range(1, MAX_MAPPING_LAYERS):
+        for layers in range(0 if labels else 1, MAX_MAPPING_LAYERS):
             deeper = Depth(resolution, layers, labels)
             if not self._covers(deeper, there):
                 break

@@ -13,6 +13,7 @@ teome/progressive-gan           chainer-gan-lib's networks in torch, v at `X.c.w
 import re
 
 from eqlr_tools.families.family import Family, Rule, Rules, Signature, View
+from eqlr_tools.families.framework_names import FLAX as FLAX_NAMINGS
 from eqlr_tools.families.multipliers import MultiplierRule, inferred_multiplier
 from eqlr_tools.families.nvidia_tf import leading_fan_in
 from eqlr_tools.scaling import SQRT2, channel_fan_in, dense_fan_in
@@ -41,12 +42,14 @@ FLAX = Family(
     upstream="matthias-wright/flaxmodels",
     signatures=(
         Signature(
-            rf"(?:.+{_S})?block_\d+x\d+{_S}layer\d{_S}affine{_S}weight", 2, what="a synthesis layer with its style"
+            rf"(?:synthesis_network{_S})?block_\d+x\d+{_S}layer\d{_S}affine{_S}weight",
+            2,
+            what="a synthesis layer with its style",
         ),
         Signature(
-            rf"(?:.+{_S})?block_4x4{_S}output{_S}weight",
+            rf"block_4x4{_S}fc0{_S}weight",
             2,
-            also=(rf"(?:.+{_S})?block_\d+x\d+{_S}fromrgb{_S}weight",),
+            also=(rf"block_\d+x\d+{_S}fromrgb{_S}weight", rf"(?:block_4x4{_S})?output{_S}weight"),
             what="the discriminator",
         ),
     ),
@@ -54,12 +57,14 @@ FLAX = Family(
         _flax(rf"mapping_network{_S}fc\d+", 2, inferred_multiplier),
         _flax(rf"mapping_network{_S}label_embedding", 2, inferred_multiplier),
         _flax(r"label_embedding", 2, inferred_multiplier),
-        _flax(rf"(?:affine|block_4x4{_S}(?:fc0|output))", 2),
+        _flax(rf"(?:affine|output|block_4x4{_S}fc0)", 2),
         _flax(r"fc\d+", 2, inferred_multiplier),
         _flax(rf"torgb{_S}conv", 4),
         _flax(rf"layer\d{_S}conv", 4, demodulated=True),
         _flax(r"(?:fromrgb|conv\d|skip)", 4),
     ),
+    namings=FLAX_NAMINGS,
+    over=("nvidia-stylegan2-ada",),
 )
 
 
