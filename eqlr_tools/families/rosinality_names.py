@@ -134,10 +134,18 @@ def _colour(words: _Words, canonical: str, layer: str, *, up: bool = False) -> I
         yield Slot("fir", f"{layer}.{words.upsample}", scale=0.25, optional=True)
 
 
-def _discriminator(body: str, conv: str, dense: str, *, kernels: bool) -> Callable[[Depth], Iterator[Slot]]:
-    """`conv` and `dense` are what follows the number of a convolution and a linear layer in its Sequential."""
+def _discriminator(
+    body: str, conv: str, dense: str, *, kernels: bool, labels: bool = False
+) -> Callable[[Depth], Iterator[Slot]]:
+    """`conv` and `dense` are what follows the number of a convolution and a linear layer in its Sequential. Where it
+    may have `labels`, they are mapped as in NVIDIA's code, with its names and layers."""
 
     def slots(depth: Depth) -> Iterator[Slot]:
+        if labels and depth.labels:
+            layers = {"label": "embed", **{f"fc{i}": f"fc{i}" for i in range(depth.mapping_layers)}}
+            for ours, theirs in layers.items():
+                yield Slot(f"mapping.{ours}.weight", f"mapping.{theirs}.weight")
+                yield Slot(f"mapping.{ours}.bias", f"mapping.{theirs}.bias")
         yield from _conv(f"b{depth.resolution}.fromrgb", f"{body}.0", 0, conv)
         for index, resolution in enumerate(reversed(depth.blocks), start=1):
             block, stored = f"b{resolution}", f"{body}.{index}"
@@ -174,9 +182,10 @@ _BASICSR_ORDER = registered(
 )
 _MMAGIC_ORDER = registered(
     """
-    bias weight_orig weight embed linear style_mapping constant_input input conv1 to_rgb1 conv2 skip convs to_rgbs
-    conv style_modulation noise_injector activate final_conv final_linear
-    """
+    bias weight_orig weight embed fc linear mapping style_mapping constant_input input conv1 to_rgb1 conv2 skip convs
+    to_rgbs conv style_modulation noise_injector activate final_conv final_linear
+    """,
+    first=r"mapping\..+\.weight",
 )
 
 
@@ -235,7 +244,7 @@ MMAGIC = (
     Naming(
         ARCHITECTURE,
         "discriminator",
-        _discriminator("convs", "conv.weight_orig", "linear.weight_orig", kernels=True),
+        _discriminator("convs", "conv.weight_orig", "linear.weight_orig", kernels=True, labels=True),
         ("state_dict", "discriminator."),
         training=Training(_MMAGIC_ORDER, ("optimizer", "discriminator")),
         widths=(one_deviation,),

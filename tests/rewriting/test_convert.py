@@ -228,3 +228,33 @@ def test_widths_that_the_targets_code_does_not_have_are_told(
     told = " ".join((result.stdout + result.stderr).split())
     assert all(sentence in told for sentence in said)
     assert ("the target's code is made for" in told) == bool(said)
+
+
+def test_a_conditional_discriminator_of_mmagic_has_nvidias_mapping(run_cli: Any, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    critic = Discriminator({4: 6, 8: 5}, "resnet", labels=4)
+    state = critic.state_dict()
+    ours = {"b8.fromrgb": ("convs.0.0.conv", "convs.0.1"), "b8.conv0": ("convs.1.conv1.0.conv", "convs.1.conv1.1")}
+    ours |= {"b8.conv1": ("convs.1.conv2.1.conv", "convs.1.conv2.2"), "b4.conv": ("final_conv.0.conv", "final_conv.1")}
+    ours |= {f"b4.{name}": (f"final_linear.{n}.linear", f"final_linear.{n}") for n, name in enumerate(("fc", "out"))}
+    names = {f"{theirs}.weight": f"{weight}.weight_orig" for theirs, (weight, _) in ours.items()}
+    names |= {f"{theirs}.bias": f"{bias}.bias" for theirs, (_, bias) in ours.items()}
+    names |= {"b8.skip.weight": "convs.1.skip.1.conv.weight_orig"}
+    names |= {name: name for name in state if name.startswith("mapping.")}
+    tensors = {f"discriminator.{names[name]}": state[name] for name in names}
+    torch.save({"state_dict": tensors, "meta": {}}, tmp_path / "mmagic.pth")
+    there, back = tmp_path / "there.pt", tmp_path / "back.pth"
+    result = run_cli("convert", tmp_path / "mmagic.pth", there, "--to", "nvidia-stylegan2-ada")
+    assert result.code == 0, result.stderr
+    written = torch.load(there, weights_only=True)["D"]
+    image, label = torch.randn(4, 3, 8, 8), torch.eye(4)
+    expected = critic(image, label)
+    critic.load_state_dict({name: written[name] for name in state})
+    torch.testing.assert_close(critic(image, label), expected, rtol=1e-5, atol=1e-5)
+    assert run_cli("convert", there, back, "--to", "mmgen-stylegan2").code == 0
+    again = torch.load(back, weights_only=True)["state_dict"]
+    assert all(torch.equal(again[name], values) for name, values in tensors.items())
+    for family in ("rosinality-stylegan2", "basicsr-stylegan2"):
+        result = run_cli("convert", there, tmp_path / "x.pt", "--to", family)
+        assert result.code == 2
+        assert "takes no labels" in result.stderr
