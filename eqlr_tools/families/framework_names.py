@@ -166,7 +166,9 @@ def _moono(path: Path, *, by_place: bool) -> Iterator[Naming]:
         return _moono_discriminator(depth, path, by_place=by_place)
 
     yield Naming(ARCHITECTURE, "generator", generator, ("generator",), ("g_clone",), reads_only=_NO_CHECKPOINT)
-    yield Naming(ARCHITECTURE, "discriminator", discriminator, ("discriminator",), reads_only=_NO_CHECKPOINT)
+    yield Naming(
+        ARCHITECTURE, "discriminator", discriminator, ("discriminator",), reads_only=_NO_CHECKPOINT, scores_labels=True
+    )
 
 
 _ENDINGS = ((False, ":0"), (True, "/.ATTRIBUTES/VARIABLE_VALUE"), (False, ""), (True, ""))

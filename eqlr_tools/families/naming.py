@@ -130,7 +130,8 @@ class Naming:
     `training` is how the project keeps an optimizer's state, or the sentence that says why eqlr writes none.
     `constant` is what a file stores as the constant of a weight, by the weight's name and shape.
     `implied` are canonical parameters that such a network has, with these values, where its file does not store them.
-    `widths` say for which sizes the project's code is not made.
+    `widths` say for which sizes the project's code is not made. A conditional discriminator without an embedding
+    `scores_labels`: it has a score for each, and returns the one of the label.
     """
 
     architecture: str
@@ -151,6 +152,7 @@ class Naming:
     fits: Callable[[Said], bool] | None = None
     constant: Callable[[str, Shape], Constant | None] | None = None
     widths: tuple[Widths, ...] = ()
+    scores_labels: bool = False
 
     def stated_form(self, said: Said) -> dict[str, Any]:
         """The arguments of the architecture: the family's own, as far as the file's settings do not change them."""

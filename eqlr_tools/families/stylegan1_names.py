@@ -254,6 +254,7 @@ PLAIN = (
         ("discriminator",),
         implied={"blur": BLUR},
         training=_NO_TRAINING,
+        scores_labels=True,
     ),
 )
 NVIDIA_TF = (
@@ -273,6 +274,7 @@ NVIDIA_TF = (
         _tf_discriminator,
         ("D",),
         reads_only=_NO_PICKLE,
+        scores_labels=True,
         implied=implied({}, blurs=True),
     ),
 )
@@ -301,6 +303,7 @@ GENFORCE = (
         ("discriminator",),
         implied=implied({}, blurs=False),
         training=genforce_training("discriminator", GENFORCE_DISCRIMINATOR),
+        scores_labels=True,
     ),
 )
 INTERFACEGAN = (

@@ -244,6 +244,7 @@ def structures(
     ema_place: tuple[str, ...] = (),
     reads_only: str = "",
     training: Training | str = _NO_TRAINING,
+    scores_labels: bool = False,
 ) -> Iterator[Naming]:
     """A naming per structure, the most demanding first: what fits it fits `orig` as well."""
 
@@ -262,6 +263,7 @@ def structures(
             reads_only=reads_only,
             structure=said,
             training=training,
+            scores_labels=scores_labels,
         )
 
 
@@ -282,7 +284,7 @@ def _ada_order(name: str) -> tuple[int, ...]:
     return *place, _LAYERS.index(layer), _PARTS.index(part.rstrip(".")) if part else 0
 
 
-PLAIN_DISCRIMINATORS = tuple(structures("discriminator", plain_discriminator, ("discriminator",)))
+PLAIN_DISCRIMINATORS = tuple(structures("discriminator", plain_discriminator, ("discriminator",), scores_labels=True))
 PLAIN = (
     *structures("generator", plain_generator, ("generator",), ("generator_ema",)),
     *PLAIN_DISCRIMINATORS,
@@ -297,7 +299,7 @@ NVIDIA_ADA = (
 )
 NVIDIA_TF = (
     *structures("generator", tf_generator, ("G",), ("Gs",), reads_only=_NO_PICKLE),
-    *structures("discriminator", tf_discriminator, ("D",), reads_only=_NO_PICKLE),
+    *structures("discriminator", tf_discriminator, ("D",), reads_only=_NO_PICKLE, scores_labels=True),
 )
 GENFORCE = (
     Naming(
@@ -320,5 +322,6 @@ GENFORCE = (
         genforce_discriminator,
         ("discriminator",),
         training=genforce_training("discriminator", GENFORCE_DISCRIMINATOR),
+        scores_labels=True,
     ),
 )

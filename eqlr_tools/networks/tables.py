@@ -91,7 +91,8 @@ def stylegan2_discriminator(names: Names) -> Iterator[Line]:
             yield f"{block}.skip.weight", f"c{size // 2} c{size} 1 1"
     yield from _layer("b4.conv", "f", "c4~")
     yield from _dense("b4.fc", "g", "16*f")
-    yield from _dense("b4.out", "w" if mapping_layers(names) else "scores", "g")
+    conditional = "e" if "mapping.label.weight" in names else "scores"
+    yield from _dense("b4.out", "w" if mapping_layers(names) else conditional, "g")
 
 
 def labml_discriminator(names: Names) -> Iterator[Line]:

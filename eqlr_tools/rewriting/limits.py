@@ -90,6 +90,7 @@ def losses(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
         yield Loss(sentence, name)
     yield from map(Loss, form_losses(network, naming))
     yield from _uneven(network, slots)
+    yield from _scores(network, naming)
     for copy in network.copies:
         here, there = copy.tensor.values() * copy.scale, network.values(copy.slot.canonical)
         if here.shape != there.shape or not np.allclose(here, there, atol=1e-6):
@@ -133,6 +134,18 @@ def _uneven(network: CanonicalNetwork, slots: list[Slot]) -> Iterator[Loss]:
             if not np.allclose(values, values[:1], rtol=1e-6):
                 stored = network.parts[slot.canonical].stored
                 yield Loss(f"{stored} differs from channel to channel, and the target has one number for all")
+
+
+def _scores(network: CanonicalNetwork, naming: Naming) -> Iterator[Loss]:
+    """StyleGAN's and StyleGAN2's conditional discriminators that score every label, for code that returns one score."""
+    out = network.parts.get("b4.out.weight")
+    stylegan = network.naming.architecture in ("stylegan1", "stylegan2")
+    if out is None or not stylegan or naming.scores_labels or "mapping.label.weight" in network.parts:
+        return
+    if (count := out.tensor.shape[0]) > 1:
+        yield Loss(
+            f"it is conditional ({out.stored} has a score for each of {count} labels), and the target's is not so"
+        )
 
 
 def _is_implied(network: CanonicalNetwork, name: str, naming: Naming) -> bool:

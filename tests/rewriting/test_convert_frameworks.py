@@ -406,3 +406,17 @@ def test_moonos_labels_are_refused(run_cli: Any, tmp_path: Path) -> None:
     result = run_cli("convert", tmp_path / "generator.safetensors", tmp_path / "out.pt", "--to", "nvidia-stylegan2-ada")
     assert (result.code, (tmp_path / "out.pt").exists()) == (2, False)
     assert "g_mapping/labels_embedding/w" in result.stderr
+
+
+def test_a_score_for_every_label_is_refused_where_there_is_one(run_cli: Any, tmp_path: Path) -> None:
+    """moono's conditional discriminator returns the score of the label, as genforce's does and NVIDIA's no longer."""
+    _, _, names, bias = moono_names(False)
+    arrays, _ = critic({word: name for word, name in names.items() if word != "out"}, "/w", lambda w: f"{bias(w)}/b")
+    rng, path = np.random.default_rng(1), tmp_path / "discriminator.safetensors"
+    shapes = {"last_dense/w": (WIDTHS[4], 3), "last_bias/b": (3,)}
+    arrays |= {name: np.asarray(rng.standard_normal(shape), np.float32) for name, shape in shapes.items()}
+    save_file(arrays, path)
+    for family, code in {"genforce-stylegan2": 0, "nvidia-stylegan2-ada": 2, "rosinality-stylegan2": 2}.items():
+        result = run_cli("convert", path, tmp_path / f"{family}.pt", "--to", family)
+        assert (result.code, (tmp_path / f"{family}.pt").exists()) == (code, code == 0), result.stderr
+        assert code == 0 or "a score for each of 3 labels" in " ".join(result.stderr.split())
