@@ -4,7 +4,9 @@
 
 so w = c * v, and the bias is as stored. The gain is sqrt(2); styles, the label embedding and the discriminator's last
 layer have 1. The modulated convolutions, to-RGB included, apply their weights as stored: not every layer of a StyleGAN
-is equalized. A Chainer link names its arrays `w` and `b`; a chain of torch-like links (the first files) `W` and `b`.
+is equalized. Images and features are enlarged bicubically, convolutions padded with their edges, and nothing stands for
+the sqrt(2) behind activations: no other project's code computes these networks. A Chainer link names its arrays `w` and
+`b`; a chain of torch-like links (the first files) `W` and `b`.
 """
 
 from eqlr_tools.families.family import Family, Signature

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from eqlr_tools.checkpoints.checkpoint import Checkpoint
 from eqlr_tools.checkpoints.trees import Path as TreePath
@@ -13,8 +14,18 @@ from eqlr_tools.families.naming import Naming
 from eqlr_tools.families.plain import PLAIN
 from eqlr_tools.families.registry import FAMILIES, Recognition, family_named
 from eqlr_tools.families.training import Training
+from eqlr_tools.networks import doubling
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
 from eqlr_tools.rewriting.limits import losses
+
+_FORM_PHRASES = {
+    "gain": "the gain of activations",
+    "features": "enlarging features",
+    "image": "enlarging images",
+    "per_block": "one style for all layers of a size",
+    "colour_activated": "an activation behind to-RGB",
+}
+"""What rewrites of StyleGAN2 compute in their own way (`networks/doubling.py`)."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +60,12 @@ def networks_for(
             networks.append(view)
         elif views:
             own = views[0].naming
+            alone = not any(
+                n.architecture == own.architecture and not n.reads_only for f in FAMILIES for n in f.namings
+            )
+            reason = f": {own.reads_only}" if alone else f", which has no {own.architecture} {own.role}"
             raise InexpressibleError(
-                f"{source.path}: network {recognition.network.name} cannot be written as {family.id}, "
-                f"which has no {own.architecture} {own.role}",
+                f"{source.path}: network {recognition.network.name} cannot be written as {family.id}{reason}",
                 hint="--network NAME picks the networks to convert",
             )
         elif recognition.layout and recognition.layout.namings:
@@ -98,7 +112,7 @@ def target_family(
         it_is = f"it is {family.architecture}" if family.namings else "eqlr has no canonical names for it"
         raise InexpressibleError(
             f"{source.path}: {family.id} cannot express a {first.architecture} {first.role}: {it_is}",
-            hint=f"families that can: {', '.join(possible)}",
+            hint=f"families that can: {', '.join(possible) or 'none'}",
         )
     return family
 
@@ -121,8 +135,13 @@ def _plain_family(source: Checkpoint, view: CanonicalNetwork) -> Family:
 
 
 def _nothing(source: Checkpoint, recognitions: list[Recognition]) -> NothingMatchedError:
-    known = ", ".join(sorted(family.id for family in FAMILIES if family.namings))
-    said = "; ".join(f"network {r.network.name}: {r.note or r.family}" for r in recognitions)
+    written = [naming for family in FAMILIES for naming in family.namings if not naming.reads_only]
+    sources = (f for f in FAMILIES if any(mine.same_kind(other) for mine in f.namings for other in written))
+    known = ", ".join(sorted(family.id for family in sources))
+    unnamed = ", which eqlr has no canonical names for"
+    said = "; ".join(
+        f"network {r.network.name}: {r.note or r.family + (unnamed if r.layout else '')}" for r in recognitions
+    )
     return NothingMatchedError(
         f"{source.path}: no network that can be converted: {said}",
         hint=f"whole networks of these families can be: {known}",
@@ -184,5 +203,16 @@ def _difference(naming: Naming, family: Family) -> str:
     if naming.structure != near.structure:
         return f"its structure is {naming.structure or 'the usual one'}, and not {near.structure or 'the usual one'}"
     differing = [key for key in {**naming.form, **near.form} if naming.form.get(key) != near.form.get(key)]
-    said = ", ".join(f"{key.replace('_', ' ')} {naming.form.get(key, 'as usual')}" for key in differing)
-    return f"its code computes otherwise what no tensor says ({said})"
+    usual = asdict(doubling.ORIGINAL) if naming.architecture == "stylegan2" else {}
+    here, there = ({**usual, **each.form} for each in (naming, near))
+    said = "; ".join(
+        f"{_FORM_PHRASES.get(key, key.replace('_', ' '))}: {_shown(here.get(key))} here, {_shown(there.get(key))} there"
+        for key in differing
+    )
+    return f"its code and the target's compute otherwise what no tensor says ({said})"
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "as usual"}[value]
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

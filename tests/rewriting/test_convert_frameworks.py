@@ -420,3 +420,14 @@ def test_a_score_for_every_label_is_refused_where_there_is_one(run_cli: Any, tmp
         result = run_cli("convert", path, tmp_path / f"{family}.pt", "--to", family)
         assert (result.code, (tmp_path / f"{family}.pt").exists()) == (code, code == 0), result.stderr
         assert code == 0 or "a score for each of 3 labels" in " ".join(result.stderr.split())
+
+
+def test_a_family_without_canonical_names_is_said_to_have_none(run_cli: Any, tmp_path: Path) -> None:
+    """curegit/precure-stylegan-ada: bicubic enlarging and no sqrt(2), so that nobody else's code computes it."""
+    names = {"mapper/mlp/0/linear/w": (8, 8), "synthesizer/init/style1/linear/w": (8, 8)}
+    arrays = {name: np.random.default_rng(0).standard_normal(shape) for name, shape in names.items()}
+    save_file({name: array.astype(np.float32) for name, array in arrays.items()}, tmp_path / "precure.safetensors")
+    result = run_cli("convert", tmp_path / "precure.safetensors", tmp_path / "out.pt", "--to", "plain")
+    assert result.code == 3
+    assert "precure-stylegan2, which eqlr has no canonical names for" in " ".join(result.stderr.split())
+    assert "labml-stylegan2" not in result.stderr  # known for export only
