@@ -2,7 +2,8 @@
 
 flaxmodels   `synthesis_network/block_8x8/layer0/conv/weight`, groups and datasets of an HDF5 file; images are (height,
              width, channels), and so are the constant and the noise; filters are in its code. A discriminator skips
-             nothing (`resnet` or `orig`); what lies behind its label embedding has no activation, unlike NVIDIA's
+             nothing (`resnet` or `orig`) and takes the deviation of the whole batch; what lies behind its label
+             embedding has no activation, unlike NVIDIA's
 moono        `g_synthesis/8x8/block/conv_0/w`, by the names of its layers, or `synthesis/blocks/0/conv_0/w`, by their
              places in the object that a checkpoint holds; labels are embedded without a bias, and divided by one root
              mean square together with z, unlike ADA's
@@ -14,9 +15,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from eqlr_tools.families.naming import Depth, Naming, Slot
 from eqlr_tools.families.stylegan2_names import ARCHITECTURE, Structure, structures
+from eqlr_tools.networks.stylegan1 import WHOLE_BATCH
 
 _HWIO = "h w i o -> o i h w"
 _IO = "i o -> o i"
@@ -155,7 +158,7 @@ def _flax(path: Path) -> Iterator[Naming]:
     yield Naming(ARCHITECTURE, "generator", generator, ("generator",), reads_only=_NO_HDF5)
     for naming in structures("discriminator", discriminator, ("discriminator",), reads_only=_NO_HDF5):
         if naming.structure != "skip":
-            yield naming
+            yield replace(naming, deviation_of=WHOLE_BATCH)
 
 
 def _moono(path: Path, *, by_place: bool) -> Iterator[Naming]:

@@ -131,7 +131,8 @@ class Naming:
     `constant` is what a file stores as the constant of a weight, by the weight's name and shape.
     `implied` are canonical parameters that such a network has, with these values, where its file does not store them.
     `widths` say for which sizes the project's code is not made. A conditional discriminator without an embedding
-    `scores_labels`: it has a score for each, and returns the one of the label.
+    `scores_labels`: it has a score for each, and returns the one of the label. `deviation_of` is of how many samples
+    StyleGAN2's takes the deviation unless it is constructed otherwise.
     """
 
     architecture: str
@@ -153,6 +154,7 @@ class Naming:
     constant: Callable[[str, Shape], Constant | None] | None = None
     widths: tuple[Widths, ...] = ()
     scores_labels: bool = False
+    deviation_of: int = 4
 
     def stated_form(self, said: Said) -> dict[str, Any]:
         """The arguments of the architecture: the family's own, as far as the file's settings do not change them."""

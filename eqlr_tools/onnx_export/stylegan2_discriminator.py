@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from eqlr_tools.families.views import NetworkView
 from eqlr_tools.networks.arrays import SLOPE
+from eqlr_tools.networks.stylegan1 import WHOLE_BATCH
 from eqlr_tools.networks.stylegan2 import FIR, discriminate, mapping_layers, resolutions
 from eqlr_tools.onnx_export.choices import Choices, Made, limit
 from eqlr_tools.onnx_export.discriminating import half_weights, is_half, refuse_generator_options
@@ -24,6 +24,7 @@ from eqlr_tools.onnx_export.graph import BATCH, Graph
 from eqlr_tools.onnx_export.network import Fact
 from eqlr_tools.onnx_export.options import Options
 from eqlr_tools.onnx_export.pieces import dense, limited, mapped, with_group_deviation
+from eqlr_tools.rewriting.forms import group_size
 from eqlr_tools.scaling import SQRT2
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from eqlr_tools.rewriting.canonical import CanonicalNetwork
 
 _GROUP = 4
-_WHOLE_BATCH = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class StyleGAN2Discriminator:
     def _deviation_fact(self) -> str:
         if not self.deviation_maps:
             return "none"
-        return "of the whole batch" if self.group_size == _WHOLE_BATCH else f"of groups of {self.group_size}"
+        return "of the whole batch" if self.group_size == WHOLE_BATCH else f"of groups of {self.group_size}"
 
     def half_weights(self) -> dict[str, NDArray]:
         """The weights of the blocks, by layer."""
@@ -211,15 +211,4 @@ class _Discriminator:
 def made(canonical: CanonicalNetwork, choices: Choices) -> Made:
     """The discriminator, its deviation taken of the groups that the file states, or of four samples."""
     parameters = {name: canonical.values(name) for name in canonical.parts}
-    return Made(StyleGAN2Discriminator(parameters, limit(canonical, choices), _group_size(canonical)))
-
-
-def _group_size(canonical: CanonicalNetwork) -> int:
-    """`group_size` of the module that takes the deviation in NVIDIA's pickles; in TensorFlow's it is an argument."""
-    network = canonical.recognition.network
-    modules = network.module_attributes.items()
-    stated = [module["group_size"] for path, module in modules if path.endswith("mbstd") and "group_size" in module]
-    said = stated[0] if stated else NetworkView(network).said("mbstd_group_size")
-    if stated and said is None:
-        return _WHOLE_BATCH
-    return said if isinstance(said, int) and said > 0 else _GROUP
+    return Made(StyleGAN2Discriminator(parameters, limit(canonical, choices), group_size(canonical)))

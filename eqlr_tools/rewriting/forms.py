@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from eqlr_tools.families.naming import Naming
+from eqlr_tools.families.views import NetworkView
 from eqlr_tools.networks import progan, progan_discriminator
+from eqlr_tools.networks.stylegan1 import WHOLE_BATCH
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
 
 FORMS: dict[tuple[str, str], type[Any]] = {
@@ -101,3 +103,27 @@ def _matters(name: str, form: Any) -> bool:
 
 def _shown(value: Any) -> str:
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}"
+
+
+def group_size(network: CanonicalNetwork) -> int:
+    """Of how many samples StyleGAN2's discriminator takes the deviation: as the file states, else as its code does.
+
+    NVIDIA's pickles hold it in the module that takes it; in TensorFlow's it is an argument. None is the whole batch.
+    """
+    source = network.recognition.network
+    modules = source.module_attributes.items()
+    stated = [module["group_size"] for path, module in modules if path.endswith("mbstd") and "group_size" in module]
+    said = stated[0] if stated else NetworkView(source).said("mbstd_group_size")
+    if stated and said is None:
+        return WHOLE_BATCH
+    return said if isinstance(said, int) and said > 0 else network.naming.deviation_of
+
+
+def group_notes(network: CanonicalNetwork, naming: Naming) -> Iterator[str]:
+    """The groups of a StyleGAN2 discriminator, where the target's code has others by default."""
+    kind = (naming.architecture, naming.role)
+    here, there = group_size(network), naming.deviation_of
+    if kind == ("stylegan2", "discriminator") and here != there:
+        name = network.recognition.network.name
+        mine, default = ("the whole batch" if n == WHOLE_BATCH else f"groups of {n} samples" for n in (here, there))
+        yield f"network {name}: it takes the deviation of {mine}: construct the target so, for its default is {default}"

@@ -15,7 +15,7 @@ from eqlr_tools.networks import stylegan2
 from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.rewriting.canonical import CanonicalNetwork
 from eqlr_tools.rewriting.defaults import default_parameter, implied_parameter, is_derived, is_of_growth, is_open
-from eqlr_tools.rewriting.forms import form_losses, form_notes
+from eqlr_tools.rewriting.forms import form_losses, form_notes, group_notes
 from eqlr_tools.rewriting.stylegan1_form import GIVEN_UP, differences, notes
 from eqlr_tools.rewriting.stylegan3_form import unsaid
 
@@ -53,7 +53,7 @@ def refuse_inexpressible(
             f"{source.path}: network {name} cannot be written as {family.id}: {loss.sentence}",
             hint=f"{way_out}eqlr bake keeps the source's own layout",
         )
-    told = list(_width_notes(network, naming))
+    told = [*_width_notes(network, naming), *group_notes(network, naming)]
     clamp = None if _clamps_by_itself(network) else _clamp(network)
     if clamp is None:
         return [*told, *notes(network, naming), *form_notes(network, naming)]

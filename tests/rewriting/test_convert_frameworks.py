@@ -282,6 +282,11 @@ def test_discriminator_of_flaxmodels(run_cli: Any, tmp_path: Path, residual: boo
     image, label = torch.randn(4, 3, 16, 16).double(), torch.eye(4).double() if labels else None
     logits = stylegan2.discriminate(p, image.numpy(), label=None if label is None else label.numpy())
     assert close(logits, discriminate(get, image, residual=residual, label=label))
+    source, there = tmp_path / "discriminator.h5", tmp_path / "again.safetensors"
+    said = run_cli("convert", source, there, "--to", "nvidia-stylegan2-ada")
+    assert "takes the deviation of the whole batch: construct the target so" in " ".join(said.stdout.split())
+    exported = run_cli("export", source, tmp_path / "net.onnx")
+    assert "of the whole batch" in " ".join(exported.stdout.split()), exported.stdout
 
 
 def test_what_flaxmodels_leaves_linear_is_refused(run_cli: Any, tmp_path: Path) -> None:
