@@ -27,7 +27,7 @@ def _large_file(path: Path, megabytes: int) -> None:
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_ctrl_c_ends_cleanly(tmp_path: Path, jobs: int) -> None:
     path = tmp_path / "large.safetensors"
-    _large_file(path, 4000)
+    _large_file(path, 16000)
     terminal, child_end = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "eqlr_tools", "audit", path, "--jobs", str(jobs), "-o", tmp_path / "out.txt"],
@@ -57,7 +57,7 @@ def test_ctrl_c_ends_cleanly(tmp_path: Path, jobs: int) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
 
 
-INTERRUPTED_WHILE_STARTING = """
+WHILE_WORKERS_START = """
 import os, signal, sys
 from eqlr_tools.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,17 +65,7 @@ os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGINT))
 sys.exit(main(sys.argv[1:]))
 """
 
-
-def test_ctrl_c_while_workers_start_is_not_lost(tmp_path: Path) -> None:
-    path = tmp_path / "large.safetensors"
-    _large_file(path, 100)
-    done = _run(INTERRUPTED_WHILE_STARTING, path, tmp_path)
-    assert done.returncode == 130
-    assert done.stderr.splitlines() == ["eqlr: interrupted; nothing was left behind"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
-
-
-SWALLOWED = """
+IN_A_FINALIZER = """
 import os, signal, sys
 from eqlr_tools.cli import main
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -93,17 +83,7 @@ sys.addaudithook(opened)
 sys.exit(main(sys.argv[1:]))
 """
 
-
-def test_ctrl_c_in_a_finalizer_is_not_lost(tmp_path: Path) -> None:
-    path = tmp_path / "large.safetensors"
-    _large_file(path, 1)
-    done = _run(SWALLOWED, path, tmp_path)
-    assert done.returncode == 130
-    assert done.stderr.splitlines() == ["eqlr: interrupted; nothing was left behind"]
-    assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
-
-
-INTERRUPTED_WHILE_IMPORTING = """
+BEFORE_THERE_IS_AN_APPLICATION = """
 import sys
 
 class Interrupting:
@@ -117,20 +97,24 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_ctrl_c_before_there_is_an_application(tmp_path: Path) -> None:
-    done = _run(INTERRUPTED_WHILE_IMPORTING, tmp_path / "none", tmp_path)
-    assert done.returncode == 130
-    assert done.stderr.splitlines() == ["eqlr: interrupted; nothing was left behind"]
-
-
-def _run(program: str, path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", program, "audit", path, "--jobs", "2", "-o", folder / "out.txt"],
+@pytest.mark.parametrize(
+    "program",
+    [WHILE_WORKERS_START, IN_A_FINALIZER, BEFORE_THERE_IS_AN_APPLICATION],
+    ids=["while workers start", "in a finalizer", "before there is an application"],
+)
+def test_ctrl_c_is_not_lost(program: str, tmp_path: Path) -> None:
+    path = tmp_path / "large.safetensors"
+    _large_file(path, 100)
+    done = subprocess.run(
+        [sys.executable, "-c", program, "audit", path, "--jobs", "2", "-o", tmp_path / "out.txt"],
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
+    assert done.returncode == 130
+    assert done.stderr.splitlines() == ["eqlr: interrupted; nothing was left behind"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["large.safetensors"]
 
 
 @pytest.mark.parametrize("stream", [1, 2])
