@@ -233,6 +233,10 @@ class Family:
         reasons = [f"{prefixes[prefix]}, but {doubt}" for prefix, doubt in doubts.items()] or reasons
         return Verdict(self.id, False, "; ".join(dict.fromkeys(reasons)))
 
+    def signed(self, shapes: Mapping[str, Shape]) -> bool:
+        """True if names and shapes are those of this family, whatever else speaks for it or against."""
+        return any(_try(signature, shapes)[0] for signature in self.signatures)
+
     def layers(self, view: View, prefix: str, overrides: Overrides) -> list[Layer]:
         """The layers behind one prefix of a network that this family recognised, in the order of the file."""
         found = self.extra(view, prefix) if self.extra else []

@@ -8,8 +8,8 @@
 The layers have genforce's names (`genforce.py`) with three differences: a resampling layer keeps its filter as
 `layer1.filter`, not in a module of its own; noise strengths are `layer0.noise_strength` in StyleGAN too; and the
 discriminator's last dense layer is `output`, so that the dense layer with the highest number is one before it. Style
-biases are stored with the 1 in StyleGAN2 alone. PGGAN's generator is genforce's; StyleGAN3 is in `stylegan3_ports.py`.
-What the tensors are in NVIDIA's architectures stands in `hammer_names.py`.
+biases are stored with the 1 in StyleGAN2 alone. PGGAN's generator is genforce's, by whose name it goes; StyleGAN3 is in
+`stylegan3_ports.py`. What the tensors are in NVIDIA's architectures stands in `hammer_names.py`.
 """
 
 from eqlr_tools.families import hammer_names
@@ -85,7 +85,7 @@ STYLEGAN = Family(
 
 PGGAN = Family(
     id="hammer-pggan",
-    title="PGGAN's discriminator in Hammer",
+    title="PGGAN in Hammer: its discriminator, and genforce's generator",
     architecture="progan",
     upstream=_UPSTREAM,
     signatures=(

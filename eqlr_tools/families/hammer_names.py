@@ -9,11 +9,14 @@ and the discriminator's score is `output`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
-from eqlr_tools.families import progan_port_names, stylegan1_names
+from eqlr_tools.families import stylegan1_names
 from eqlr_tools.families.naming import Depth, Naming, Setting, Slot
+from eqlr_tools.families.progan_names import ARCHITECTURE as PROGAN
+from eqlr_tools.families.progan_port_names import genforce_discriminator, genforce_generator
 from eqlr_tools.families.stylegan2_names import Structure, dense, has_colour, structures
 
 
@@ -79,8 +82,8 @@ _RENAMED = {
 }
 
 
-def _as_in_genforce(genforce: Naming, settings: Mapping[str, Setting] | None = None) -> Naming:
-    """Hammer's naming of a network that is genforce's but for some names, and for the settings of its code."""
+def _as_in_genforce(genforce: Naming) -> Naming:
+    """Hammer's naming of a StyleGAN network, which is genforce's but for some names."""
 
     def slots(depth: Depth) -> Iterator[Slot]:
         score = f"layer{2 * len(depth.blocks) + 2}." if genforce.role == "discriminator" else ""
@@ -98,18 +101,36 @@ def _as_in_genforce(genforce: Naming, settings: Mapping[str, Setting] | None = N
         place=("models", *genforce.place),
         ema_place=("models", *genforce.ema_place) if genforce.ema_place else (),
         training=_TRAINING,
-        settings=settings or {},
     )
 
 
+_GENERATOR, _AVERAGE, _DISCRIMINATOR = (("models", name) for name in ("generator", "generator_smooth", "discriminator"))
 _TRAINING = "eqlr does not know in which order the target's code numbers its parameters"
 STYLEGAN2 = (
-    *structures("generator", _generator, ("models", "generator"), ("models", "generator_smooth"), training=_TRAINING),
-    *structures("discriminator", _discriminator, ("models", "discriminator"), training=_TRAINING),
+    *structures("generator", _generator, _GENERATOR, _AVERAGE, training=_TRAINING),
+    *structures("discriminator", _discriminator, _DISCRIMINATOR, training=_TRAINING),
+)
+PGGAN = (
+    Naming(
+        PROGAN,
+        "discriminator",
+        partial(genforce_discriminator, score="output"),
+        _DISCRIMINATOR,
+        form={"group_size": 16},
+        settings={"group_size": Setting("mbstd_groups"), "pool_first": Setting("fused_scale")},
+        training=_TRAINING,
+    ),
+    *(
+        Naming(
+            PROGAN,
+            "generator",
+            partial(genforce_generator, fused=fused),
+            _GENERATOR,
+            _AVERAGE,
+            settings={"tanh": Setting("final_tanh")},
+            training=_TRAINING,
+        )
+        for fused in (False, True)
+    ),
 )
 STYLEGAN = tuple(map(_as_in_genforce, stylegan1_names.GENFORCE))
-PGGAN = tuple(
-    _as_in_genforce(naming, {"group_size": Setting("mbstd_groups"), "pool_first": Setting("fused_scale")})
-    for naming in progan_port_names.GENFORCE
-    if naming.role == "discriminator"
-)

@@ -59,7 +59,7 @@ def _tf_rgb(depth: Depth, stored: str, canonical: str) -> Iterator[Slot]:
 # genforce/genforce
 
 
-def _genforce_generator(depth: Depth, *, fused: bool) -> Iterator[Slot]:
+def genforce_generator(depth: Depth, *, fused: bool) -> Iterator[Slot]:
     yield from pair("b4.input", "layer0", PADDED, "h w")
     yield from pair("b4.conv", "layer1")
     yield from pair("b4.torgb", "output0")
@@ -70,15 +70,17 @@ def _genforce_generator(depth: Depth, *, fused: bool) -> Iterator[Slot]:
     yield Slot("lod", "lod", optional=True)
 
 
-def _genforce_discriminator(depth: Depth) -> Iterator[Slot]:
+def genforce_discriminator(depth: Depth, score: str = "") -> Iterator[Slot]:
+    """The last layer is numbered on, unless the `score` has a name of its own."""
     for index, size in enumerate(reversed(depth.blocks)):
         yield from pair(f"b{size}.fromrgb", f"input{index}")
         yield from pair(f"b{size}.conv0", f"layer{2 * index}")
         yield from pair(f"b{size}.conv1", f"layer{2 * index + 1}")
     last = len(depth.blocks)
     yield from pair("b4.fromrgb", f"input{last}")
-    for number, layer in enumerate(("b4.conv", "b4.fc", "b4.out")):
+    for number, layer in enumerate(("b4.conv", "b4.fc")):
         yield from pair(layer, f"layer{2 * last + number}")
+    yield from pair("b4.out", score or f"layer{2 * last + 2}")
     yield Slot("lod", "lod", optional=True)
 
 
@@ -247,7 +249,7 @@ GENFORCE = (
         Naming(
             ARCHITECTURE,
             "generator",
-            partial(_genforce_generator, fused=fused),
+            partial(genforce_generator, fused=fused),
             ("generator",),
             ("generator_smooth",),
             settings={"tanh": Setting("final_tanh")},
@@ -260,7 +262,7 @@ GENFORCE = (
     Naming(
         ARCHITECTURE,
         "discriminator",
-        _genforce_discriminator,
+        genforce_discriminator,
         ("discriminator",),
         form={"group_size": 16},
         settings={"group_size": Setting("minibatch_std_group_size"), "pool_first": Setting("fused_scale")},

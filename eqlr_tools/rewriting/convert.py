@@ -25,7 +25,7 @@ from eqlr_tools.checkpoints.trees import dotted
 from eqlr_tools.families.family import Family, Overrides
 from eqlr_tools.families.multipliers import USUAL_MULTIPLIER
 from eqlr_tools.families.naming import Constant, Naming, Slot
-from eqlr_tools.families.registry import FAMILIES, Recognition
+from eqlr_tools.families.registry import Recognition
 from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.rewriting.canonical import (
     CONSTANT_BIAS,
@@ -109,7 +109,7 @@ def plan_convert(
     multipliers = {
         places[network.recognition.network.name]: _multiplier(network, selection.overrides) for network in networks
     }
-    foreign = any(_is_of_another(where.naming, family) for where in targets.values())
+    foreign = not all(family.signed(_written_shapes(tree, where)) for where in targets.values())
     reading = Selection(family=None if foreign else family.id, multipliers=multipliers)
     return Plan(
         operation=operation,
@@ -128,13 +128,11 @@ def plan_convert(
     )
 
 
-def _is_of_another(naming: Naming, family: Family) -> bool:
-    """True for StyleGAN2's discriminator in a family of StyleGAN3: it is read as what it is, StyleGAN2's."""
-    return any(
-        naming in other.namings
-        for other in FAMILIES
-        if other.architecture == naming.architecture != family.architecture
-    )
+def _written_shapes(tree: dict[str, Any], where: Target) -> dict[str, Shape]:
+    """A network of the target. One that shows no sign of the family is another's too, by whose name it is read back:
+    StyleGAN2's discriminator in files of StyleGAN3, genforce's generator in Hammer's."""
+    found = ((key, value) for key, value in _dict_at(tree, where.path).items() if isinstance(value, Output))
+    return {key[len(where.prefix) :]: value.shape for key, value in found if key.startswith(where.prefix)}
 
 
 def _fitted(network: CanonicalNetwork, naming: Naming, notes: list[str]) -> CanonicalNetwork:

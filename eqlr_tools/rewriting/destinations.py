@@ -72,9 +72,10 @@ def networks_for(
             raise _not_whole(source, recognition, recognition.layout)
         else:
             others.append(recognition)
-    already = [network.recognition.network.name for network in networks if network.family.id == family.id]
-    if already:
-        raise UsageError(f"network {already[0]} is {family.id} already", hint="eqlr bake or eqlr equalize change it")
+    # Beside others one that is already goes along as it is: Hammer's PGGAN has genforce's generator.
+    if networks and all(network.family.id == family.id for network in networks):
+        name = networks[0].recognition.network.name
+        raise UsageError(f"network {name} is {family.id} already", hint="eqlr bake or eqlr equalize change it")
     return networks, others
 
 

@@ -1,4 +1,7 @@
-"""Hammer's StyleGAN2 holds NVIDIA's tensors under genforce's names: nothing is turned, added to or multiplied."""
+"""Hammer's StyleGAN2 holds NVIDIA's tensors under genforce's names: nothing is turned, added to or multiplied.
+
+Its PGGAN is genforce's, but for the name of the discriminator's last layer.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,10 @@ import torch
 from torch import Tensor
 
 from tests.nvidia import Discriminator, Generator
+from tests.onnx_export.graphs import run
+from tests.oracles import relative_error
+from tests.progan import projects
+from tests.progan.projects import normal
 
 WIDTHS = {4: 6, 8: 5, 16: 4}
 LAYERS = {
@@ -82,3 +89,32 @@ def test_hammer_holds_nvidias_tensors_as_they_are(run_cli: Any, tmp_path: Path, 
     again = torch.load(back, weights_only=True)
     assert all(torch.equal(again["G_ema"][name], values) for name, values in state.items())
     assert all(torch.equal(again["D"][name], values) for name, values in critic.items())
+
+
+def test_pggan_is_genforces(run_cli: Any, tmp_path: Path) -> None:
+    """Also while the generator, which goes by genforce's name, is genforce's already."""
+    source, there, back = tmp_path / "hammer.pt", tmp_path / "there.pt", tmp_path / "back.pt"
+    critic, generator = projects.genforce_discriminator(), projects.genforce_generator(fused=False)
+    renamed = {name.replace("layer6", "output"): values for name, values in critic.items()}
+    state = {"generator": generator, "generator_smooth": generator, "discriminator": renamed}
+    torch.save({"models": state}, source)
+    for before, after, family in ((source, there, "genforce-pggan"), (there, back, "hammer-pggan")):
+        result = run_cli("convert", before, after, "--to", family)
+        assert result.code == 0, result.stderr
+        assert run_cli("verify", before, after).code == 0
+    between, again = (torch.load(path, weights_only=True) for path in (there, back))
+    for network, tensors in {**state, "discriminator": critic}.items():
+        assert between[network].keys() == tensors.keys()
+        assert again["models"][network].keys() == state[network].keys()
+        assert all(torch.equal(between[network][name], values) for name, values in tensors.items())
+        assert all(torch.equal(again["models"][network][name], values) for name, values in state[network].items())
+    assert run_cli("convert", there, tmp_path / "x.pt", "--to", "genforce-pggan").code == 2
+
+
+def test_pggans_discriminator_is_exported_as_its_code_computes(run_cli: Any, tmp_path: Path) -> None:
+    state = projects.genforce_discriminator()
+    torch.save({name.replace("layer6", "output"): values for name, values in state.items()}, tmp_path / "x.pt")
+    assert run_cli("export", tmp_path / "x.pt", tmp_path / "x.onnx").code == 0
+    image = normal("image", 4, 3, 16, 16)
+    expected = projects.genforce_discriminate(state, image).numpy()
+    assert relative_error(run(tmp_path / "x.onnx", image=image.numpy()), expected) < 1e-5

@@ -47,9 +47,10 @@ ELSEWHERE = {
     ("stylegan3-plain", "discriminator"),
     ("rms-progan-modules", "generator"),
     ("rms-progan-modules", "discriminator"),
+    ("hammer-pggan", "generator"),
 }
 """Recognised by more than their tensors: an encoder or a generator beside it, the function that a pickle names, the
-scales that its modules state."""
+scales that its modules state; or read as another family's, which has the same."""
 OTHER_OUTPUTS = re.compile(r"must be|is .+ in its code and .+ there|here and .+ there|by the target's code|per layer")
 """Notes on what the target's code computes otherwise."""
 
@@ -63,7 +64,8 @@ class Source:
     def targets(self) -> list[Family]:
         kind = (self.naming.architecture, self.naming.role)
         fitting = (f for f in FAMILIES if any((n.architecture, n.role) == kind for n in f.namings))
-        shared = ("stylegan3-plain", "nvidia-stylegan3")  # which hold StyleGAN2's discriminators as they are
+        # Which hold StyleGAN2's discriminators, and genforce's generator, as they are.
+        shared = ("stylegan3-plain", "nvidia-stylegan3", *(["hammer-pggan"] if kind[1] == "generator" else []))
         return [family for family in fitting if family.id not in (self.family.id, *shared)]
 
 
