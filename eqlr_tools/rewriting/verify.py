@@ -65,8 +65,8 @@ def verify(
     """Compare two recognised checkpoints network by network.
 
     Networks are paired by name, then by what they are: the only averaged generator of each file, the only
-    discriminator. A single network on each side is a pair whatever it is called. `strictly` says how each pair of
-    tensors is to be compared. Raises NothingMatchedError if no network has a partner.
+    discriminator, the only generator. A single network on each side is a pair whatever it is called. `strictly` says
+    how each pair of tensors is to be compared. Raises NothingMatchedError if no network has a partner.
     """
     pairs, notes = _pair(first, second)
     return verify_pairs(pairs, notes, tolerance_ulp=tolerance_ulp, strictly=strictly, progress=progress)
@@ -132,8 +132,21 @@ def _pair(
 
 
 def _pair_by_part(first: list[Recognition], second: list[Recognition]) -> list[tuple[Recognition, Recognition]]:
-    """Partners under other names, as every family has its own: the one generator, average or discriminator of each."""
+    """Partners under other names, as every family has its own: the one generator, average or discriminator of each.
+
+    The only generator of a file is its average's partner in another, as `convert` writes the only one as an average.
+    """
     ours, theirs = ([(_part_played(r), r) for r in side] for side in (first, second))
+    pairs = _only_ones(ours, theirs)
+    known = {id(recognition) for pair in pairs for recognition in pair}
+    left, right = ([(part[:2], r) for part, r in side if part and id(r) not in known] for side in (ours, theirs))
+    return pairs + _only_ones(left, right)
+
+
+def _only_ones(
+    ours: Sequence[tuple[object, Recognition]], theirs: Sequence[tuple[object, Recognition]]
+) -> list[tuple[Recognition, Recognition]]:
+    """Those that are the only one of their kind on either side."""
     pairs = []
     for part, left in ours:
         same = [right for other, right in theirs if other == part]
@@ -198,8 +211,10 @@ def _effective_part(name: str, part: Part | None, network: CanonicalNetwork) -> 
     if part is not None:
         return Effective(part.tensor, part.scale, part.add)
     implied = implied_parameter(name, network)
-    implied = derived_parameter(name, network) if implied is None else implied
-    return None if implied is None else Effective(constant_tensor(implied, "F32"), 1.0)
+    if implied is not None:
+        return Effective(constant_tensor(implied, "F32"), 1.0)
+    derived = derived_parameter(name, network)  # From what is stored times a constant: no copy of what it stands for.
+    return None if derived is None else Effective(constant_tensor(derived, "F64"), 1.0)
 
 
 def _pairs_of_networks(left: Recognition, right: Recognition, tolerance_ulp: int) -> Iterator[Pair | Comparison]:

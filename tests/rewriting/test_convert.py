@@ -192,6 +192,19 @@ def test_verify_pairs_networks_that_each_family_names_its_own_way(
     assert "network g is in one file only" in told.stdout + told.stderr
 
 
+def test_verify_pairs_the_only_generators_though_one_is_called_an_average(
+    run_cli: Any, shared_dir: Path, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "source.pt", tmp_path / "target.pt"
+    state = torch.load(shared_dir / ROSINALITY, weights_only=False)
+    torch.save({"g": state["g"], "d": state["d"]}, source)
+    assert run_cli("convert", source, target, "--to", "basicsr-stylegan2").code == 0
+    same = run_cli("verify", source, target, "-f", "json")
+    assert same.code == 0, same.stderr
+    pairs = {pair["first"]: pair["second"] for pair in json.loads(same.stdout)["networks"]}
+    assert pairs == {"d": "params_d", "g": "params_ema"}
+
+
 def test_a_conditional_network_of_mmagic_keeps_its_average_inside(run_cli: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = Generator({4: 6, 8: 5}, "skip", labels=4).state_dict()
