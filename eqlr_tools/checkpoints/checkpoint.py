@@ -19,7 +19,7 @@ NETWORK_NAMES = frozenset(
     """
     g d G D g_ema d_ema G_ema D_ema Gs ema model_ema netG netD avgG net_G net_D net_g net_d gen disc crit critic
     generator discriminator generator_ema discriminator_ema generator_smooth shadow_generator g_running
-    params params_ema mapping_network
+    Generator Discriminator params params_ema g_params g_ema_params d_params mapping_network
     """.split()
 )
 """Names that projects give to networks. A flat file is split by them when they prefix *every* tensor."""

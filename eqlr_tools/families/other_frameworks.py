@@ -8,6 +8,9 @@ pfnet-research/chainer-gan-lib  y = conv(x * sqrt(2 / fan_in), v) + b, v at `X/c
 pfnet-research/chainer-stylegan the same links (`common/networks/component/pggan.py`), where styles, to-RGB and the
                                 discriminator's last layer have gain 1 instead of sqrt(2)
 teome/progressive-gan           chainer-gan-lib's networks in torch, v at `X.c.weight`
+
+Chainer loads tensors of these names from any mapping, as `load_file` makes one of safetensors:
+`chainer.serializers.NpzDeserializer(mapping).load(network)`.
 """
 
 import re
@@ -16,6 +19,7 @@ from eqlr_tools.families.family import Family, Rule, Rules, Signature, View
 from eqlr_tools.families.framework_names import FLAX as FLAX_NAMINGS
 from eqlr_tools.families.multipliers import MultiplierRule, inferred_multiplier
 from eqlr_tools.families.nvidia_tf import leading_fan_in
+from eqlr_tools.families.progan_framework_names import CHAINER as CHAINER_NAMINGS
 from eqlr_tools.scaling import SQRT2, channel_fan_in, dense_fan_in
 
 _S = r"[./]"
@@ -120,4 +124,5 @@ CHAINER = Family(
         ),
     ),
     rules=_chainer_rules,
+    namings=CHAINER_NAMINGS,
 )

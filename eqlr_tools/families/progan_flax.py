@@ -4,12 +4,15 @@
 
 The gain is torch's for the activation behind the layer: sqrt(2 / (1 + 0.2 ** 2)) for leaky ReLU, 5/3 for to-RGB, whose
 output goes through tanh, and 1 for the discriminator's last layer. There is no dense layer: all are convolutions.
+Its checkpoints are msgpack: parameters come here by `flax.traverse_util.flatten_dict`, with dots or slashes between
+their names, in safetensors, and go back by `unflatten_dict`.
 """
 
 import math
 
 from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.nvidia_tf import leading_fan_in
+from eqlr_tools.families.progan_framework_names import FLAX
 
 _S = r"[./]"
 
@@ -39,6 +42,7 @@ FAMILY = Family(
             what="its blocks",
         ),
     ),
+    namings=FLAX,
     rules=(
         _kernel(r"\d+x\d+_to_rgb", 5 / 3),
         _kernel(r"dense_out", 1.0),

@@ -8,9 +8,11 @@ is gain sqrt(2), and 1 for to-RGB and the logits, which is gain 1. Kernels are (
 
 from eqlr_tools.families.family import Family, Rule, Signature
 from eqlr_tools.families.nvidia_tf import leading_fan_in
+from eqlr_tools.families.progan_framework_names import TFGAN
 from eqlr_tools.scaling import SQRT2
 
 _BLOCK = r"(?:.+/)?progressive_gan_block_\d+/"
+_CONV = r"progressive_gan_block_\d+/conv0/"
 _END = r"(?P<end>:0|)"
 
 
@@ -33,8 +35,12 @@ FAMILY = Family(
     upstream="tensorflow/gan",
     scales_output=True,
     signatures=(
-        Signature(rf"{_BLOCK}conv0/conv2d/kernel{_END}", 4, also=(rf"{_BLOCK}conv0/bias{_END}",), what="its blocks"),
+        Signature(rf"{_CONV}conv2d/kernel{_END}", 4, also=(rf"{_CONV}bias{_END}",), what="its blocks"),
+        Signature(
+            rf"\w*logits/dense/kernel{_END}", 2, also=(rf".+/{_CONV}bias{_END}",), what="a score beside its blocks"
+        ),
     ),
+    namings=TFGAN,
     rules=(
         _kernel(rf"{_BLOCK}to_rgb", r"conv2d(?:_\d+)?", 4, 1.0),
         _kernel(rf"{_BLOCK}(?:conv\d+|from_rgb)", r"conv2d(?:_\d+)?", 4, SQRT2),

@@ -128,9 +128,10 @@ def leaky_relu(x: NDArray, gain: float = SQRT2, slope: float = SLOPE) -> NDArray
     return out
 
 
-def normalised(x: NDArray, eps: float = 1e-8, *, outside: bool = False) -> NDArray:
-    """Every vector (or pixel) along axis 1 divided by its root mean square; `eps` may be added outside the root."""
-    mean = np.mean(np.square(x), axis=1, keepdims=True)
+def normalised(x: NDArray, eps: float = 1e-8, *, outside: bool = False, by_deviation: bool = False) -> NDArray:
+    """Every vector (or pixel) along axis 1 divided by its root mean square, or `by_deviation` from its mean, which is
+    left in; `eps` may be added outside the root."""
+    mean = x.var(axis=1, keepdims=True) if by_deviation else np.mean(np.square(x), axis=1, keepdims=True)
     scaled: NDArray = x / (np.sqrt(mean) + eps if outside else np.sqrt(mean + eps))
     return scaled
 

@@ -40,15 +40,19 @@ class Form:
     """What a project's generator computes that no tensor says; the defaults are the paper's.
 
     z is divided by its root mean square (`latent_normalised`), and so is every pixel behind each activation, or, if
-    `norm_first`, before it; whether that holds for the input layer too differs (`input_normalised`). `eps` stands
-    under the root, or is added to it (`eps_outside`). `faded` is the share of the size before, where the file says.
+    `norm_first`, before it; whether that holds for the input layer too differs (`input_normalised`), whose pixels may
+    all have one divisor (`input_whole`). `by_deviation` divides by the standard deviation instead, which leaves the
+    mean in. `eps` stands under the root, or is added to it (`eps_outside`). `faded` is the share of the size before,
+    where the file says.
     """
 
     slope: float = SLOPE
     normalised: bool = True
     latent_normalised: bool = True
     input_normalised: bool = True
+    input_whole: bool = False
     norm_first: bool = False
+    by_deviation: bool = False
     eps: float = 1e-8
     eps_outside: bool = False
     bilinear: bool = False
@@ -107,23 +111,26 @@ def _features(p: Parameters, z: NDArray, label: NDArray | None, form: Form, last
 
 
 def _input(p: Parameters, z: NDArray, label: NDArray | None, form: Form) -> NDArray:
-    x = normalised(z, form.eps, outside=form.eps_outside) if form.latent_normalised else z
+    x = _normalised(z, form) if form.latent_normalised else z
     if "b4.label.weight" in p and label is not None:
         x = np.concatenate([x, label @ p["b4.label.weight"]], axis=1)
-    x = (x @ p["b4.input.weight"].T).reshape(len(z), -1, 4, 4)
-    if "b4.input.bias_map" in p:
-        x = x + p["b4.input.bias_map"].reshape(1, *x.shape[1:])
-    else:
-        x = x + p["b4.input.bias"][:, None, None]
-    return _activated(x, form, normal=form.input_normalised)
+    x = x @ p["b4.input.weight"].T
+    x += p["b4.input.bias_map"] if "b4.input.bias_map" in p else p["b4.input.bias"].repeat(16)
+    if form.input_whole:
+        return _activated(x, form, normal=form.input_normalised).reshape(len(z), -1, 4, 4)
+    return _activated(x.reshape(len(z), -1, 4, 4), form, normal=form.input_normalised)
 
 
 def _activated(x: NDArray, form: Form, *, normal: bool | None = None) -> NDArray:
     if not (form.normalised if normal is None else normal):
         return leaky_relu(x, 1.0, form.slope)
     if form.norm_first:
-        return leaky_relu(normalised(x, form.eps, outside=form.eps_outside), 1.0, form.slope)
-    return normalised(leaky_relu(x, 1.0, form.slope), form.eps, outside=form.eps_outside)
+        return leaky_relu(_normalised(x, form), 1.0, form.slope)
+    return _normalised(leaky_relu(x, 1.0, form.slope), form)
+
+
+def _normalised(x: NDArray, form: Form) -> NDArray:
+    return normalised(x, form.eps, outside=form.eps_outside, by_deviation=form.by_deviation)
 
 
 def _convolved(p: Parameters, layer: str, x: NDArray) -> NDArray:

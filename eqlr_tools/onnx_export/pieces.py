@@ -28,10 +28,21 @@ def inverse_root(graph: Graph, value: str, name: str) -> str:
 
 
 def normalised(
-    graph: Graph, value: str, name: str, axis: int = 1, *, eps: float = NORMALISATION_EPS, outside: bool = False
+    graph: Graph,
+    value: str,
+    name: str,
+    axis: int = 1,
+    *,
+    eps: float = NORMALISATION_EPS,
+    outside: bool = False,
+    by_deviation: bool = False,
 ) -> str:
-    """Divide by the root mean square along an axis; `eps` stands under the root unless it is `outside`."""
-    square = graph.node("Mul", [value, value], f"{name}/square")
+    """Divide by the root mean square along an axis, or the standard deviation; `eps` stands under the root unless it is
+    `outside`."""
+    away = value
+    if by_deviation:
+        away = graph.node("Sub", [value, graph.reduce("ReduceMean", value, [axis], f"{name}/centre")], f"{name}/away")
+    square = graph.node("Mul", [away, away], f"{name}/square")
     mean = graph.reduce("ReduceMean", square, [axis], f"{name}/mean")
     added = graph.constant("normalisation.eps", eps)
     if outside:

@@ -193,11 +193,16 @@ class _Emitter:
         bias = self.p.get("b4.input.bias_map", np.repeat(self.p.get("b4.input.bias", np.zeros(0)), 16))
         stored = [graph.constant("b4.input.weight", weight), graph.constant("b4.input.bias", bias)]
         dense = graph.node("Gemm", [z, *stored], "b4.input", transB=1)
-        pixels = graph.reshape(dense, [0, len(weight) // 16, 4, 4], "b4.input/pixels")
+        shape = [0, len(weight) // 16, 4, 4]
+        if self.form.input_whole:
+            whole = self._activated(dense, "b4.input", normal=self.form.input_normalised)
+            return graph.reshape(whole, shape, "b4.input/pixels")
+        pixels = graph.reshape(dense, shape, "b4.input/pixels")
         return self._activated(pixels, "b4.input", normal=self.form.input_normalised)
 
     def _normalised(self, x: str, name: str) -> str:
-        return normalised(self.graph, x, name, eps=self.form.eps, outside=self.form.eps_outside)
+        form = self.form
+        return normalised(self.graph, x, name, eps=form.eps, outside=form.eps_outside, by_deviation=form.by_deviation)
 
     def _activated(self, x: str, layer: str, *, normal: bool | None = None) -> str:
         """In single precision, since squares are summed."""

@@ -31,7 +31,9 @@ _PHRASES = {
     "normalised": "dividing pixels by their root mean square",
     "latent_normalised": "dividing z by its root mean square",
     "input_normalised": "dividing the pixels of the first layer by their root mean square",
+    "input_whole": "dividing all pixels of the first layer by one number",
     "norm_first": "normalising before the activation",
+    "by_deviation": "dividing by the standard deviation instead of the root mean square",
     "bilinear": "bilinear enlarging",
     "tanh": "a tanh at the end",
     "rgb_activated": "an activation behind from-RGB layers",
@@ -96,7 +98,7 @@ def _differences(network: CanonicalNetwork, naming: Naming) -> Iterator[tuple[st
 
 
 def _matters(name: str, form: Any) -> bool:
-    if name in ("norm_first", "eps", "eps_outside") and isinstance(form, progan.Form):
+    if name in ("norm_first", "by_deviation", "eps", "eps_outside") and isinstance(form, progan.Form):
         return form.normalised
     return True
 
