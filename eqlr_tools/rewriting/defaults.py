@@ -3,6 +3,7 @@
 noise_strength, style.bias   absence has a value: no noise is added; nor a bias to StyleGAN1's constant
 fir                          StyleGAN2's [1, 3, 3, 1]
 input.transform, input.grid  StyleGAN3's image as it is, and the pixels that follow from its sizes
+lod                          the largest size, less what the file says elsewhere of the size before
 noise, mapping.w_avg         absence leaves them open: noise is drawn at run time, the average was never taken
 torgb, fromrgb               a growing network has them for its smaller sizes; the largest image needs none of these
 """
@@ -18,6 +19,7 @@ from eqlr_tools.checkpoints.arranging import arranged
 from eqlr_tools.checkpoints.outputs import constant_tensor
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.families.naming import Slot
+from eqlr_tools.networks.arguments import argument
 from eqlr_tools.networks.stylegan1 import FORM
 from eqlr_tools.networks.stylegan2 import FIR
 from eqlr_tools.networks.stylegan3 import stored_grid
@@ -37,8 +39,10 @@ def implied_parameter(name: str, network: CanonicalNetwork) -> NDArray | None:
         return np.eye(3)
     if name == "synthesis.input.grid":
         return stored_grid(shaped_form(network))
-    if name.endswith(".noise_strength") or name == "lod":
+    if name.endswith(".noise_strength"):
         return np.zeros(())
+    if name == "lod":
+        return np.array(argument("faded", 0.0, network.form.get("faded", 0.0)))
     if name == "mean":
         return np.full((2, 2), 0.25)
     if name == "every_size":
@@ -115,10 +119,10 @@ def stored_default(slot: Slot, network: CanonicalNetwork, constant: float) -> tu
     assert values is not None
     dtype = next(iter(network.parts.values())).raw.dtype.name
     canonical = constant_tensor((values - slot.add) / (slot.scale * constant), dtype)
-    return arranged(canonical, slot.arrangement(values.ndim).inverse), _note(slot.canonical)
+    return arranged(canonical, slot.arrangement(values.ndim).inverse), _note(slot.canonical, values)
 
 
-def _note(name: str) -> str:
+def _note(name: str, values: NDArray) -> str:
     if name == "fir":
         return "the source stores no filter; the target gets StyleGAN2's, [1, 3, 3, 1]"
     if name == "synthesis.input.grid":
@@ -131,6 +135,8 @@ def _note(name: str) -> str:
         return "the source has no noise images; the target gets images drawn from N(0, 1) with a fixed seed"
     if name == CONSTANT_BIAS:
         return "the source's constant has no bias; the target gets zeros"
+    if name == "lod" and values:
+        return f"the target gets the level of detail {values:g}: its last size is not wholly faded in"
     if name == "lod":
         return "the source has no level of detail; the target gets 0, which is its largest size"
     if name == "mean":

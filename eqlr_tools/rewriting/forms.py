@@ -47,6 +47,7 @@ _PHRASES = {
     "of_image": "the deviation of the image instead of the features",
     "eps": "the number added to mean squares",
     "eps_outside": "adding it to the root",
+    "faded": "the share of the size before the last",
 }
 _SLIGHT = ("eps", "eps_outside", "deviation_eps")
 """Differences of about 1e-6 in usual activations."""
@@ -92,6 +93,8 @@ def _differences(network: CanonicalNetwork, naming: Naming) -> Iterator[tuple[st
     if here is None or naming.keeps_form:
         return
     there = asdict(progan.formed(type(here), naming.form))
+    if any(slot.canonical == "lod" for slot in naming.slots(network.depth)):
+        there["faded"] = here.faded  # A level of detail says it.
     for name, value in asdict(here).items():
         if name in _PHRASES and not math.isclose(value, there[name], rel_tol=_SAME) and _matters(name, here):
             yield name, value, there[name]

@@ -12,6 +12,7 @@ import torch
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.rewriting.canonical import canonical_network
 from eqlr_tools.rewriting.selection import Selection, recognise_all
+from tests.onnx_export.graphs import run
 from tests.oracles import relative_error
 from tests.progan import projects
 from tests.progan.projects import DISCRIMINATORS, GENERATORS, Z, normal
@@ -185,3 +186,23 @@ def test_of_several_layouts_of_a_family_that_is_written_which_loses_least(name: 
     back = convert(run_cli, tmp_path / "plain.pt", tmp_path / "back.pt", family)
     for key, values in project.state().items():
         np.testing.assert_allclose(back[key], values, rtol=ULP, err_msg=key)
+
+
+def test_a_size_that_a_setting_says_is_faded_in(tmp_path: Path, run_cli) -> None:
+    """facebook's `alpha` is the share of the size before, and elsewhere a level of detail says so, or nothing can."""
+    convert(run_cli, GENERATORS["genforce"].write(tmp_path), tmp_path / "fb.pt", "fb-gan-zoo")
+    tree = torch.load(tmp_path / "fb.pt", weights_only=True)
+    torch.save({**tree, "config": {"alpha": 0.25}}, tmp_path / "fb.pt")
+    convert(run_cli, tmp_path / "fb.pt", tmp_path / "plain.pt", "plain")
+    images = []
+    for number, source in enumerate((tmp_path / "fb.pt", tmp_path / "plain.pt")):
+        target = tmp_path / f"{number}.pt"
+        assert convert(run_cli, source, target, "genforce-pggan")["lod"] == 0.25
+        assert run_cli("verify", source, target).code == 0
+        result = run_cli("convert", source, tmp_path / "x.pt", "--to", "mmgen-pggan")
+        assert (result.code, "the size before the last is 0.25 in its code" in result.stderr) == (2, True)
+        for path in (source, target):
+            assert run_cli("export", path, path.with_suffix(".onnx")).code == 0
+            images.append(run(path.with_suffix(".onnx"), z=normal("z", 2, Z).numpy()))
+    for image in images[1:]:
+        assert relative_error(image, images[0]) < 1e-5
