@@ -2,7 +2,8 @@
 
 progan-plain        the canonical names, as `eqlr convert --to plain` writes them, and the form in scalars
 aladdin-progan      `prog_blocks.0.conv1.conv.weight`; a plain transposed convolution first; the critic counts downwards
-fb-gan-zoo          `scaleLayers.0.0.module.weight`; the first layer has a bias per pixel; its deviations are handed on
+fb-gan-zoo          `scaleLayers.0.0.module.weight`; the first layer has a bias per pixel; the deviations of its first
+                    files, whose names have no `module`, are handed on
 akanimax-progan     `layers.0.conv_1.weight`, a transposed convolution first; BMSG-GAN's generator has the same names
 interfacegan-pggan, wscale-progan      one to-RGB layer; the first layer is a 4x4 convolution of one padded pixel
 
@@ -312,7 +313,7 @@ FB_GAN_ZOO = tuple(
             "discriminator",
             partial(_fb_discriminator, inner=inner),
             ("netD",),
-            form={"handed_on": True, "unbiased": True},
+            form={"consecutive" if inner else "handed_on": True, "unbiased": True},
             settings=_FB,
             training=_FB_SAVES_NONE,
         ),
@@ -359,7 +360,7 @@ AKANIMAX = (
         "discriminator",
         _akanimax_discriminator,
         ("discriminator", "state_dict"),
-        form={"consecutive": True},
+        form={"consecutive": True, "rest_alone": True},
         training=Training(_AKANIMAX_ORDER, ("dis_optim",)),
     ),
     Naming(

@@ -43,7 +43,8 @@ class Form:
     `normalised`: every pixel is divided by its root mean square before each activation, from-RGB layers aside.
     `pool_first`: a block averages 2x2 pixels before its second activation and not behind it. The deviation is taken
     within groups of `group_size` samples (0: the whole batch), samples n, n + N/G, ... or, if `consecutive`, one
-    after the other; `handed_on` gives the figure of the k-th group to the k-th run of samples, whoever is in it. It
+    after the other; `handed_on` gives the figure of the k-th group to the k-th run of samples, whoever is in it. A
+    batch that they do not divide is one group, or, if `rest_alone`, the last of consecutive ones is a smaller one. It
     is averaged over channels, and over pixels unless `per_pixel`; `of_image` takes the deviation of the input itself.
     """
 
@@ -54,6 +55,7 @@ class Form:
     group_size: int = 4
     consecutive: bool = False
     handed_on: bool = False
+    rest_alone: bool = False
     unbiased: bool = False
     deviation_eps: float = 1e-8
     per_pixel: bool = False
@@ -145,9 +147,9 @@ def groups(samples: int, form: Form) -> tuple[NDArray, NDArray]:
     """The group that each sample belongs to, and the group whose figure it gets."""
     number = np.arange(samples)
     size = min(form.group_size, samples) or samples
+    size = samples if samples % size and not form.rest_alone else size
     if form.consecutive:
         return number // size, number // size
-    size = samples if samples % size else size
     members = number % (samples // size)
     return members, number // size if form.handed_on else members
 

@@ -55,11 +55,13 @@ def _groups(graph: Graph, samples: str, form: Form) -> tuple[str, str]:
     count = graph.node("Squeeze", [samples], "deviation/count")
     number = graph.node("Range", [none, count, one], "deviation/number")
     size = graph.node("Min", [count, _scalar(graph, "deviation.group", form.group_size)], "deviation/group")
+    if not form.rest_alone:
+        rest = _remainder(graph, count, size, "deviation/rest")
+        even = graph.node("Equal", [rest, none], "deviation/even")
+        size = graph.node("Where", [even, size, count], "deviation/whole")
     if form.consecutive:
         runs = graph.node("Div", [number, size], "deviation/runs")
         return runs, runs
-    rest = _remainder(graph, count, size, "deviation/rest")
-    size = graph.node("Where", [graph.node("Equal", [rest, none], "deviation/even"), size, count], "deviation/whole")
     apart = graph.node("Div", [count, size], "deviation/apart")
     members = _remainder(graph, number, apart, "deviation/group_of")
     return members, graph.node("Div", [number, size], "deviation/runs") if form.handed_on else members

@@ -41,6 +41,7 @@ _PHRASES = {
     "group_size": "the number of samples whose deviation is taken (0: all)",
     "consecutive": "groups of consecutive samples",
     "handed_on": "deviations that go to other samples than they come from",
+    "rest_alone": "a group of its own for the rest of a batch",
     "unbiased": "the unbiased deviation",
     "deviation_eps": "the number added to variances",
     "per_pixel": "a deviation for each pixel",

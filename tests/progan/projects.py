@@ -417,6 +417,45 @@ def bmsg_discriminate(s: State, images: Mapping[int, Tensor]) -> Tensor:
     return scored(s, "final_block", batch_deviation(x))
 
 
+# facebookresearch/pytorch_GAN_zoo
+
+
+def zoo_discriminator(inner: str = ".module") -> State:
+    net = Weights()
+    for n, (i, o) in enumerate(((8, 12), (8, 8))):
+        net.conv(f"scaleLayers.{n}.0{inner}", i, i, 3)
+        net.conv(f"scaleLayers.{n}.1{inner}", i, o, 3)
+    for n, width in enumerate((12, 8, 8)):
+        net.conv(f"fromRGBLayers.{n}{inner}", 3, width, 1)
+    net.conv(f"groupScaleZero.0{inner}", 13, 12, 3)
+    net.linear(f"groupScaleZero.1{inner}", 16 * 12, 12)
+    net.linear(f"decisionLayer{inner}", 12, 1)
+    return net.state
+
+
+def zoo_layer(s: State, path: str, x: Tensor) -> Tensor:
+    """The output is scaled, and the bias with it. The names of the first files have no `module`."""
+    name = f"{path}.module" if f"{path}.module.weight" in s else path
+    weight, bias = s[f"{name}.weight"], s[f"{name}.bias"]
+    dense = weight.ndim == 2
+    x = x @ weight.T + bias if dense else functional.conv2d(x, weight, bias, padding=weight.shape[2] // 2)
+    return x * math.sqrt(2 / weight[0].numel())
+
+
+def zoo_discriminate(s: State, image: Tensor) -> Tensor:
+    """Groups of four, one after the other; at first they were interleaved, and their figures given to others."""
+    x = leaky(zoo_layer(s, "fromRGBLayers.2", image))
+    for n in (1, 0):
+        x = half(leaky(zoo_layer(s, f"scaleLayers.{n}.1", leaky(zoo_layer(s, f"scaleLayers.{n}.0", x)))))
+    size = len(x) if len(x) % 4 else 4
+    later = "decisionLayer.module.weight" in s
+    grouped = x.reshape(-1, size, *x.shape[1:]) if later else x.reshape(size, -1, *x.shape[1:])
+    figures = torch.sqrt(grouped.var(1 if later else 0) + 1e-8).mean((1, 2, 3))
+    x = torch.cat([x, figures.repeat_interleave(size).reshape(-1, 1, 1, 1).expand(-1, 1, 4, 4)], 1)
+    x = leaky(zoo_layer(s, "groupScaleZero.0", x)).flatten(1)
+    return zoo_layer(s, "decisionLayer", leaky(zoo_layer(s, "groupScaleZero.1", x)))
+
+
 # rosinality/progressive-gan-pytorch and odegeasslbc
 
 
@@ -637,6 +676,8 @@ DISCRIMINATORS = {
     "mmgen": Project(mmgen_discriminator, mmgen_discriminate, lambda s: {"meta": {}, "state_dict": s}),
     "akanimax": Project(akanimax_discriminator, akanimax_discriminate, conf("discriminator")),
     "akanimax 2": Project(older_discriminator, older_discriminate, options=EQUALIZED),
+    "zoo": Project(zoo_discriminator, zoo_discriminate, lambda s: {"netD": s}),
+    "zoo, first files": Project(lambda: zoo_discriminator(""), zoo_discriminate, lambda s: {"netD": s}),
     "rosinality": Project(hook_discriminator, hook_discriminate),
     "odegeasslbc": Project(ode_discriminator, ode_discriminate),
     "nashory": Project(lambda: nashory_discriminator(False), nashory_discriminate, options=RMS),
