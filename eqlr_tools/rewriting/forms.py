@@ -38,7 +38,7 @@ _PHRASES = {
     "tanh": "a tanh at the end",
     "rgb_activated": "an activation behind from-RGB layers",
     "pool_first": "averaging pixels before the second activation of a block",
-    "group_size": "the number of samples whose deviation is taken (0: all)",
+    "group_size": "the number of samples whose deviation is taken",
     "consecutive": "groups of consecutive samples",
     "handed_on": "deviations that go to other samples than they come from",
     "rest_alone": "a group of its own for the rest of a batch",
@@ -68,7 +68,7 @@ def form_losses(network: CanonicalNetwork, naming: Naming) -> Iterator[str]:
     """What the network computes and the target's code does not, whatever its settings."""
     for name, here, there in _differences(network, naming):
         if name not in naming.settings and name not in _SLIGHT:
-            yield f"{_PHRASES[name]} is {_shown(here)} in its code and {_shown(there)} in the target's"
+            yield f"{_PHRASES[name]} is {_shown(name, here)} in its code and {_shown(name, there)} in the target's"
 
 
 def form_notes(network: CanonicalNetwork, naming: Naming) -> Iterator[str]:
@@ -76,11 +76,12 @@ def form_notes(network: CanonicalNetwork, naming: Naming) -> Iterator[str]:
     name = network.recognition.network.name
     for argument, here, there in _differences(network, naming):
         setting = naming.settings.get(argument)
+        ours, theirs = _shown(argument, here), _shown(argument, there)
         if setting:
             how = f"construct the target with {setting.name} accordingly"
-            yield f"network {name}: {_PHRASES[argument]} must be {_shown(here)}: {how}"
+            yield f"network {name}: {_PHRASES[argument]} must be {ours}: {how}"
         else:
-            yield f"network {name}: {_PHRASES[argument]} is {_shown(here)} in its code and {_shown(there)} there"
+            yield f"network {name}: {_PHRASES[argument]} is {ours} in its code and {theirs} there"
 
 
 def form_values(network: CanonicalNetwork, naming: Naming) -> dict[str, np.ndarray]:
@@ -107,7 +108,9 @@ def _matters(name: str, form: Any) -> bool:
     return True
 
 
-def _shown(value: Any) -> str:
+def _shown(name: str, value: Any) -> str:
+    if name == "group_size" and not value:
+        return "that of the whole batch"  # In some code a setting of 0 would take none at all.
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}"
 
 

@@ -69,6 +69,8 @@ def test_discriminators_in_genforce_which_has_a_setting_for_groups(name: str, tm
     result = run_cli("convert", source, target, "--to", "genforce-pggan")
     said = " ".join((result.stdout + result.stderr).split())
     assert (result.code, "construct the target with minibatch_std_group_size accordingly" in said) == (0, True)
+    size = "4" if name == "flax" else "that of the whole batch"  # 0, which would switch it off, is not what is meant.
+    assert f"the number of samples whose deviation is taken must be {size}: construct" in said
     state = torch.load(target, weights_only=True)["discriminator"]
     expected = project.forward(project.state(), image).numpy()
     assert relative_error(projects.genforce_discriminate(state, image).numpy(), expected) < 1e-5
@@ -83,7 +85,12 @@ def test_discriminators_in_genforce_which_has_a_setting_for_groups(name: str, tm
         ("z", "flax", "chainer-progan", "dividing all pixels of the first layer by one number is on in its code"),
         ("z", "tfgan", "progan-flax", "dividing z by its root mean square is on in its code and off"),
         ("image", "chainer", "tfgan-progan", "checkpoints of TensorFlow, which eqlr does not write"),
-        ("image", "flax", "chainer-progan", "number of samples whose deviation is taken (0: all) is 4 in its code"),
+        (
+            "image",
+            "flax",
+            "chainer-progan",
+            "samples whose deviation is taken is 4 in its code and that of the whole",
+        ),
     ],
 )
 def test_what_a_target_computes_otherwise(
