@@ -5,7 +5,7 @@ nothing is refused. Shapes are those of canonical parameters.
 
     rosinality, BasicSR    one number for z, w and what lies between; three colours
     mmagic                 what lies between z and w is as wide as w
-    all three              one map of the batch's deviations in front of the discriminator's last convolution
+    all three, ProGANs     one map of the batch's deviations in front of the discriminator's last convolution
     ppeetteerrs            one colour
 """
 
@@ -50,6 +50,6 @@ def _mapping(what: str, shapes: Mapping[str, Shape], first: int) -> Iterator[str
 
 def one_deviation(shapes: Mapping[str, Shape]) -> Iterator[str]:
     """A discriminator whose last convolution sees one channel more than the block before it returns."""
-    last, before = shapes.get("b4.conv.weight"), shapes.get("b8.conv1.weight")
+    last, before = shapes.get("b4.conv.weight"), shapes.get("b8.conv1.weight", shapes.get("b4.fromrgb.weight"))
     if last and before and last[1] != before[0] + 1:
         yield f"one map of the batch's deviations, and this network has {last[1] - before[0]}"

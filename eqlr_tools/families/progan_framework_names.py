@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import partial
 
+from eqlr_tools.families.code_widths import one_deviation
 from eqlr_tools.families.naming import Depth, Naming, Slot
 from eqlr_tools.families.progan_names import ARCHITECTURE, PADDED, TRANSPOSED, VALID
 
@@ -161,6 +162,7 @@ CHAINER = (
             partial(_chainer_discriminator, path=path),
             ("discriminator",),
             caution=_POOLING,
+            widths=(one_deviation,),
             form=_WHOLE_BATCH | form,
             training=_SAVES_NONE,
         )
@@ -176,6 +178,7 @@ FLAX = tuple(
             "discriminator",
             partial(_flax_discriminator, separator=separator),
             ("d_params",),
+            widths=(one_deviation,),
             training=_FLAX_STATE,
         ),
         Naming(

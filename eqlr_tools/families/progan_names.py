@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from eqlr_tools.families.code_widths import one_deviation
 from eqlr_tools.families.naming import Constant, Depth, Naming, Said, Setting, Slot
 from eqlr_tools.families.training import Training, registered
 from eqlr_tools.scaling import SQRT2, Shape
@@ -293,6 +294,7 @@ ALADDIN = (
         training=Training(
             registered("weight bias prog_blocks rgb_layers initial_rgb final_block conv1 conv2 conv"), ("optimizer",)
         ),
+        widths=(one_deviation,),
     ),
 )
 FB_GAN_ZOO = tuple(
@@ -316,6 +318,7 @@ FB_GAN_ZOO = tuple(
             form={"consecutive" if inner else "handed_on": True, "unbiased": True},
             settings=_FB,
             training=_FB_SAVES_NONE,
+            widths=(one_deviation,),
         ),
     )
 )
@@ -362,6 +365,7 @@ AKANIMAX = (
         ("discriminator", "state_dict"),
         form={"consecutive": True, "rest_alone": True},
         training=Training(_AKANIMAX_ORDER, ("dis_optim",)),
+        widths=(one_deviation,),
     ),
     Naming(
         ARCHITECTURE,
@@ -379,6 +383,7 @@ AKANIMAX = (
         ("discriminator", "state_dict"),
         form=_OLDER,
         training=_OWN_FILES,
+        widths=(one_deviation,),
     ),
 )
 INTERFACEGAN = (

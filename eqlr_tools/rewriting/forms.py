@@ -50,6 +50,7 @@ _PHRASES = {
     "eps_outside": "adding it to the root",
     "faded": "the share of the size before the last",
 }
+_OF_DEVIATION = "group_size consecutive handed_on rest_alone unbiased deviation_eps per_pixel of_image".split()
 _SLIGHT = ("eps", "eps_outside", "deviation_eps")
 """Differences of about 1e-6 in usual activations."""
 
@@ -74,6 +75,9 @@ def form_losses(network: CanonicalNetwork, naming: Naming) -> Iterator[str]:
 def form_notes(network: CanonicalNetwork, naming: Naming) -> Iterator[str]:
     """Which settings the target's code needs, and differences that hardly matter."""
     name = network.recognition.network.name
+    if _takes_no_deviation(network) and "group_size" in naming.settings:
+        group_size = naming.settings["group_size"].name
+        yield f"network {name}: it takes no deviation within the batch: construct the target with {group_size} 0"
     for argument, here, there in _differences(network, naming):
         setting = naming.settings.get(argument)
         ours, theirs = _shown(argument, here), _shown(argument, there)
@@ -97,9 +101,19 @@ def _differences(network: CanonicalNetwork, naming: Naming) -> Iterator[tuple[st
     there = asdict(progan.formed(type(here), naming.form))
     if any(slot.canonical == "lod" for slot in naming.slots(network.depth)):
         there["faded"] = here.faded  # A level of detail says it.
+    if _takes_no_deviation(network):
+        there |= {name: vars(here)[name] for name in _OF_DEVIATION}
     for name, value in asdict(here).items():
         if name in _PHRASES and not math.isclose(value, there[name], rel_tol=_SAME) and _matters(name, here):
             yield name, value, there[name]
+
+
+def _takes_no_deviation(network: CanonicalNetwork) -> bool:
+    """True for a discriminator whose last convolution sees no channel more than what arrives there."""
+    shapes = {name: part.tensor.shape for name, part in network.parts.items() if name.endswith(".weight")}
+    last, before = shapes.get("b4.conv.weight"), shapes.get("b8.conv1.weight", shapes.get("b4.fromrgb.weight"))
+    kind = (network.naming.architecture, network.naming.role)
+    return kind == ("progan", "discriminator") and last is not None and before is not None and last[1] == before[0]
 
 
 def _matters(name: str, form: Any) -> bool:

@@ -206,3 +206,18 @@ def test_a_size_that_a_setting_says_is_faded_in(tmp_path: Path, run_cli) -> None
             images.append(run(path.with_suffix(".onnx"), z=normal("z", 2, Z).numpy()))
     for image in images[1:]:
         assert relative_error(image, images[0]) < 1e-5
+
+
+def test_a_discriminator_without_the_deviation_of_a_batch(tmp_path: Path, run_cli) -> None:
+    """Of which samples it would be taken is then no difference; a target's code that always takes it is named."""
+    state = projects.zoo_discriminator()
+    name = "groupScaleZero.0.module.weight"
+    torch.save({"netD": {**state, name: state[name][:, :12].clone()}}, tmp_path / "x.pt")
+    for family, message in (
+        ("genforce-pggan", "construct the target with minibatch_std_group_size 0"),
+        ("akanimax-progan", "one map of the batch's deviations, and this network has 0"),
+        ("progan-flax", "one map of the batch's deviations, and this network has 0"),
+    ):
+        result = run_cli("convert", tmp_path / "x.pt", tmp_path / f"{family}.pt", "--to", family)
+        said = " ".join((result.stdout + result.stderr).split())
+        assert (result.code, message in said) == (0, True), said
