@@ -118,8 +118,9 @@ class Setting:
 class Naming:
     """The tensors of one kind of network in one family, and where a file of that family keeps such networks.
 
-    `place` and `ema_place` are paths in the tree, the last part being a prefix if it ends in a dot. `reads_only`
-    says why such files cannot be written, if they cannot. `caution` is what no file says and the user should know.
+    `place` and `ema_place` are paths in the tree, the last part being a prefix if it ends in a dot; `alone` is
+    the place of a network with a file to itself, where that differs. `reads_only` says why such files cannot be
+    written, if they cannot. `caution` is what no file says and the user should know.
     `form` is what the family's code computes and no tensor says: arguments of the architecture in `networks/`, of
     which some can be changed in that code by `settings`, which a file may hold. A naming that `keeps_form` stores
     them beside the tensors, under `form.` and their name. `fits` is False where what the file says shows that the
@@ -155,6 +156,7 @@ class Naming:
     widths: tuple[Widths, ...] = ()
     scores_labels: bool = False
     deviation_of: int = 4
+    alone: tuple[str, ...] = ()
 
     def stated_form(self, said: Said) -> dict[str, Any]:
         """The arguments of the architecture: the family's own, as far as the file's settings do not change them."""

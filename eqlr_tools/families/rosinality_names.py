@@ -220,13 +220,14 @@ BASICSR = (
         training=Training(_BASICSR_ORDER, ("optimizers", 0), remark=_STATES),
         widths=(colours(3), one_latent_width),
     ),
-    # BasicSR keeps the discriminator in a file of its own, under `params`; its option `param_key_d` finds it here.
-    # So does it the optimizers, in a list that has the generator's first.
+    # BasicSR keeps the discriminator in a file of its own, under `params`; beside a generator it has to have another
+    # name, and the option `param_key_d` finds it. So does it the optimizers, in a list that has the generator's first.
     Naming(
         ARCHITECTURE,
         "discriminator",
         _discriminator("conv_body", "weight", "weight", kernels=False),
         ("params_d",),
+        alone=("params",),
         training=Training(_BASICSR_ORDER, ("optimizers", 1), remark=_STATES),
         widths=(colours(3), one_deviation),
     ),

@@ -217,8 +217,19 @@ def _as_stylegan2(p: Mapping[str, NDArray], levels: int, resampling: Resampling)
 
 
 def made(canonical: CanonicalNetwork, choices: Choices) -> Made:
-    """The network, resampling as its family usually does unless the user says otherwise."""
+    """The network, resampling as its family usually does unless the user says otherwise.
+
+    Raises UsageError for one latent for all layers: with `input_is_latent` off, which no file says, the mapping network
+    runs on it first.
+    """
     parameters = {name: canonical.values(name) for name in canonical.parts}
+    width = parameters[f"{_DECODER}style_conv1.modulated_conv.modulation.weight"].shape[1]
+    if len(parameters["final_linear.bias"]) == width:
+        raise UsageError(
+            f"network {canonical.recognition.network.name} gives its decoder one latent for all layers "
+            "(different_w=False), and no file says whether a mapping network comes between",
+            hint="eqlr export makes graphs of networks with a latent for every layer",
+        )
     resampling: Resampling = choices.resampling or ("fir" if canonical.recognition.equalized else "bilinear")
     other = "bilinear" if resampling == "fir" else "fir"
     note = f"resampling is taken as {resampling}, which no file says; if the pictures are wrong, --resampling {other}"

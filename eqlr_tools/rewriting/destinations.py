@@ -173,7 +173,8 @@ def places_for(
                 hint="--network NAME picks the networks to convert",
             )
         average = naming.ema_place and (network.is_average or (len(generators) == 1 and not source.optimizers))
-        place = naming.ema_place if average else naming.place
+        usual = naming.alone if naming.alone and len(networks) == 1 else naming.place
+        place = naming.ema_place if average else usual
         place = (*naming.training.root, *place) if trained and isinstance(naming.training, Training) else place
         prefix = place[-1] if place[-1].endswith(".") else ""
         where = Target(naming, place[:-1] if prefix else place, prefix)

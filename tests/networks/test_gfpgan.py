@@ -53,6 +53,22 @@ def test_clean_and_back(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
         torch.testing.assert_close(after[name], values, rtol=2.5e-7, atol=0, msg=name)
 
 
+def test_one_latent_for_all_layers(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
+    """`different_w=False`, the classes' own default: the last linear layer is as wide as the styles."""
+    state = torch.load(shared_dir / "oracles" / "gfpgan-v1" / "checkpoint.pth", weights_only=True)["params_ema"]
+    width = state["stylegan_decoder.style_conv1.modulated_conv.modulation.weight"].shape[1]
+    state |= {f"final_linear.{part}": state[f"final_linear.{part}"][:width].clone() for part in ("weight", "bias")}
+    source, clean, back = tmp_path / "source.pth", tmp_path / "clean.pth", tmp_path / "back.pth"
+    torch.save({"params_ema": state}, source)
+    assert run_cli("bake", source, clean, "--to", "clean").code == 0
+    assert run_cli("convert", clean, back, "--to", "gfpgan-v1").code == 0
+    for name, values in torch.load(back, weights_only=True)["params_ema"].items():
+        torch.testing.assert_close(values, state[name], rtol=2.5e-7, atol=0, msg=name)
+    refused = run_cli("export", source, tmp_path / "x.onnx")
+    assert refused.code == 2
+    assert "one latent for all layers" in refused.stderr
+
+
 def test_clean_form_of_a_basicsr_generator(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
     source = shared_dir / "oracles" / "basicsr-stylegan2" / "checkpoint.pth"
     clean = tmp_path / "clean.pth"

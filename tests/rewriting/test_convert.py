@@ -205,6 +205,12 @@ def test_verify_pairs_the_only_generators_though_one_is_called_an_average(
     assert pairs == {"d": "params_d", "g": "params_ema"}
 
 
+def test_a_discriminator_alone_lies_where_its_own_file_has_it(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
+    target = tmp_path / "target.pth"
+    assert run_cli("convert", shared_dir / ROSINALITY, target, "--to", "basicsr-stylegan2", "--network", "d").code == 0
+    assert torch.load(target, weights_only=True)["params"]["conv_body.0.0.weight"].ndim == 4
+
+
 def test_a_conditional_network_of_mmagic_keeps_its_average_inside(run_cli: Any, tmp_path: Path) -> None:
     torch.manual_seed(0)
     state = Generator({4: 6, 8: 5}, "skip", labels=4).state_dict()
