@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,7 @@ NETWORK_NAMES = frozenset(
     Generator Discriminator params params_ema g_params g_ema_params d_params mapping_network
     """.split()
 )
-"""Names that projects give to networks. A flat file is split by them when they prefix *every* tensor."""
+"""Names that projects give to networks. A flat file is split by them when they prefix *every* tensor but numbers."""
 
 _TRANSPARENT = ("state_dict", "model_state_dict", "model_state", "model", "net")
 """Wrapper keys that add nothing to the name of the network they wrap."""
@@ -92,12 +93,16 @@ def is_optimizer_state(value: Any) -> bool:
     return isinstance(value, dict) and "param_groups" in value and isinstance(value.get("state"), dict)
 
 
-def split_prefixes(names: list[str]) -> list[str]:
-    """The network prefixes (`g_ema.`, `G/`) that together cover every name, or none."""
+def split_prefixes(tensors: Mapping[str, Tensor]) -> list[str]:
+    """The network prefixes (`g_ema.`, `G/`) that together cover every tensor with axes, or none.
+
+    Numbers beside the networks are counters of the training: mmagic's `mean_path_length`, `_curr_scale_int`.
+    """
     for separator in "./":
-        heads = list(dict.fromkeys(name.partition(separator)[0] for name in names))
-        if heads and all(head in NETWORK_NAMES for head in heads) and all(separator in name for name in names):
-            return [f"{head}{separator}" for head in heads]
+        heads = dict.fromkeys(name.partition(separator)[0] for name in tensors if separator in name)
+        prefixes = tuple(f"{head}{separator}" for head in heads if head in NETWORK_NAMES and head not in tensors)
+        if prefixes and all(name.startswith(prefixes) or not tensor.shape for name, tensor in tensors.items()):
+            return list(prefixes)
     return []
 
 
@@ -129,7 +134,7 @@ def _is_state_dict(value: dict[Any, Any]) -> bool:
 def _networks_of(path: TreePath, value: dict[Any, Any]) -> list[Network]:
     tensors = {key: child for key, child in value.items() if isinstance(child, Tensor) and isinstance(key, str)}
     attributes = value.module_attributes if isinstance(value, ModuleTree) else {}
-    prefixes = split_prefixes(list(tensors))
+    prefixes = split_prefixes(tensors)
     if not prefixes:
         return [_network(_name(path), path, "", tensors, attributes)]
     return [
@@ -141,11 +146,16 @@ def _networks_of(path: TreePath, value: dict[Any, Any]) -> list[Network]:
 def _network(
     name: str, path: TreePath, prefix: str, tensors: dict[str, Tensor], attributes: dict[str, dict[str, Any]]
 ) -> Network:
-    """Strip `module.` (DataParallel) where every name starts with it; inside a name it means something else."""
+    """Strip `module.` (DataParallel) where every name starts with it; inside a name it means something else.
+
+    A number beside `module.` counts what an average was made of: torch's `n_averaged`, mmengine's `steps`.
+    """
     inner = {key.removeprefix(prefix): tensor for key, tensor in tensors.items()}
-    while inner and all(key.startswith("module.") for key in inner):
+    while wrapped := {key: tensor for key, tensor in inner.items() if key.startswith("module.")}:
+        if any(tensor.shape for key, tensor in inner.items() if key not in wrapped):
+            break
         prefix += "module."
-        inner = {key.removeprefix("module."): tensor for key, tensor in inner.items()}
+        inner = {key.removeprefix("module."): tensor for key, tensor in wrapped.items()}
     inside = {
         f"{module}.".removeprefix(prefix).rstrip("."): values
         for module, values in attributes.items()

@@ -153,7 +153,7 @@ def _flat_checkpoint(
     tree = restore_tree(tensors, provenance)
     if tree is not None:
         return Checkpoint(path, container, tree, files, metadata, provenance)
-    nested = bool(split_prefixes(list(tensors)))
+    nested = bool(split_prefixes(tensors))
     return Checkpoint(path, container, nest(tensors), files, metadata, provenance, nested)
 
 
@@ -162,13 +162,14 @@ def nest(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
     Names with slashes stay flat: a tree's path is written with dots, and `G/conv1/...` is to keep its name.
     """
-    prefixes = split_prefixes(list(tensors))
+    prefixes = split_prefixes(tensors)
     if not prefixes or prefixes[0].endswith("/"):
         return dict(tensors)
-    return {
+    networks = {
         prefix[:-1]: {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
         for prefix in prefixes
     }
+    return {**networks, **{name: t for name, t in tensors.items() if not name.startswith(tuple(prefixes))}}
 
 
 def _open_directory(path: Path) -> Checkpoint:

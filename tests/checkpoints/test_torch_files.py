@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from eqlr_tools.checkpoints.opening import open_checkpoint
 from eqlr_tools.checkpoints.sources import FileSource
@@ -179,3 +180,32 @@ def test_a_tensor_that_does_not_fit_is_named(tmp_path: Path) -> None:
         UnreadableError, match=r"cut\.pt: a tensor of shape \(8, 8\) does not fit .* at 'conv1\.weight'"
     ):
         open_checkpoint(cut)
+
+
+def test_counters_stand_beside_networks_and_inside_averages(tmp_path: Path, run_cli: Callable[..., Result]) -> None:
+    """As mmagic saves a training: `mean_path_length` beside the prefixes, `steps` beside the average's `module.`."""
+    state = {"mean_path_length": torch.tensor(0.5), "losses.0.seen": torch.tensor(3)}
+    for prefix in ("generator.", "generator_ema.module.", "discriminator."):
+        state |= {f"{prefix}{name}": tensor for name, tensor in aladdin_state().items()}
+    state["generator_ema.steps"] = torch.tensor(7)
+    source, flat, baked = tmp_path / "x.pth", tmp_path / "flat.safetensors", tmp_path / "baked.pth"
+    torch.save({"state_dict": state}, source)
+    save_file({name: tensor.clone() for name, tensor in state.items()}, flat)
+    for path in (source, flat):
+        networks = open_checkpoint(path).networks
+        assert {network.name for network in networks} == {"generator", "generator_ema", "discriminator"}
+        assert all(set(network.tensors) == set(aladdin_state()) for network in networks)
+    assert run_cli("bake", source, baked).code == 0
+    written = torch.load(baked, weights_only=True)["state_dict"]
+    assert list(written) == list(state)
+    assert [written[name].item() for name in ("mean_path_length", "losses.0.seen", "generator_ema.steps")] == [
+        0.5,
+        3,
+        7,
+    ]
+
+
+def test_a_weight_beside_the_prefixes_leaves_a_dict_whole(tmp_path: Path) -> None:
+    state = {f"generator.{name}": tensor for name, tensor in aladdin_state().items()}
+    torch.save(state | {"direction": torch.ones(2), "generator_ema.module.a": torch.ones(2)}, tmp_path / "x.pth")
+    assert [network.name for network in open_checkpoint(tmp_path / "x.pth").networks] == ["model"]
