@@ -86,6 +86,23 @@ def test_nvidia_pickle_to_every_family_and_back(
             np.testing.assert_allclose(after[key], values, rtol=2.5e-7, atol=1.2e-7, err_msg=key)
 
 
+def test_a_small_style_bias_less_one_is_rounded_at_the_size_of_one(
+    run_cli: Any, shared_dir: Path, tmp_path: Path
+) -> None:
+    state = torch.load(shared_dir / BASICSR, weights_only=True)["params_ema"]
+    bias = "style_conv1.modulated_conv.modulation.bias"
+    source, target = tmp_path / "source.pt", tmp_path / "target.pt"
+    state[bias] = torch.linspace(-0.01, 0.02, len(state[bias])) ** 3
+    torch.save({"params_ema": state}, source)
+    assert run_cli("convert", source, target, "--to", "genforce-stylegan2").code == 0
+    for order in ((source, target), (target, source)):
+        assert run_cli("verify", *order).code == 0
+    changed = torch.load(target, weights_only=True)
+    changed["generator_smooth"]["synthesis.layer0.style.bias"][3] += 1e-6
+    torch.save(changed, target)
+    assert run_cli("verify", source, target).code == 1
+
+
 def test_a_clamp_that_acts_is_refused(run_cli: Any, shared_dir: Path, tmp_path: Path) -> None:
     source = shared_dir / "oracles" / "nvidia-stylegan2-ada" / "checkpoint.pkl"
     (recognition,) = recognise_all(open_checkpoint(source), Selection(networks=("G_ema",)))
