@@ -56,18 +56,18 @@ def new_file(target: Path, verify: Callable[[Path], None], force: bool) -> Itera
     remove_stale(target)
     temporary = _temporary(target)
     try:
-        descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        file = open(temporary, "x+b", buffering=0)  # noqa: SIM115 - it is closed below, before its name is removed
     except OSError as error:
         raise OutputError(f"{target}: cannot be written ({error.strerror})", hint="choose another place") from error
     try:
-        with os.fdopen(descriptor, "w+b", buffering=0) as file:
+        with file:
             if fcntl is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                fcntl.flock(file, fcntl.LOCK_EX)
             with _as_output_errors(target):
                 yield file
             verify(temporary)  # While the disk is still busy with what was written last.
             with _as_output_errors(target):
-                os.fsync(descriptor)
+                os.fsync(file)
             _publish(temporary, target, force)
     finally:
         temporary.unlink(missing_ok=True)

@@ -63,10 +63,10 @@ def run(plan: Plan, selection: Selection, *, force: bool = False, progress: Prog
     _check_space(plan)
     source = recognise_all(plan.source, selection)
     found: list[Verification] = []
-    pieces: dict[str, list[Piece]] = {}
+    pieces: dict[Path, list[Piece]] = {}
 
     def check(temporary: Path) -> None:
-        intact = all(reads_back(temporary.with_name(name or temporary.name), pieces[name]) for name in pieces)
+        intact = all(reads_back(path, written) for path, written in pieces.items())
         found.append(_verify_written(plan, source, selection, temporary, intact, progress))
 
     if plan.shards:
@@ -75,7 +75,7 @@ def run(plan: Plan, selection: Selection, *, force: bool = False, progress: Prog
             pieces |= _write_shards(plan, folder, progress)
     else:
         with new_file(plan.target, check, force) as file:
-            pieces[""] = _write(plan, file, progress)
+            pieces[Path(file.name)] = _write(plan, file, progress)
     return Result(plan, found[0])
 
 
@@ -104,15 +104,16 @@ def _write(plan: Plan, file: BinaryIO, progress: Progress) -> list[Piece]:
     return write_torch_zip(file, plan.tree, provenance, progress)
 
 
-def _write_shards(plan: Plan, folder: Path, progress: Progress) -> dict[str, list[Piece]]:
+def _write_shards(plan: Plan, folder: Path, progress: Progress) -> dict[Path, list[Piece]]:
     """Every shard says where it comes from; what is true of the whole stands in the index."""
     pieces = {}
     outputs = flatten(plan.tree, plan.sole_network)
     provenance = _provenance(plan)
     for shard in plan.shards:
-        with open(folder / shard.file_name, "x+b", buffering=0) as file:
+        path = folder / shard.file_name
+        with open(path, "x+b", buffering=0) as file:
             inside = as_pairs({name: outputs[name] for name in shard.tensors})
-            pieces[shard.file_name] = write_safetensors(file, inside, _metadata(plan, provenance), progress)
+            pieces[path] = write_safetensors(file, inside, _metadata(plan, provenance), progress)
     metadata = _metadata(plan, provenance | _flat_extras(plan, outputs))
     (folder / index_of(plan.target).name).write_text(index_text(plan.shards, outputs, metadata), encoding="utf-8")
     return pieces
