@@ -200,7 +200,7 @@ def gfpgan(names: Names) -> Iterator[Line]:
     levels = sum(name.startswith("conv_body_down.") and name.endswith(".skip.weight") for name in names)
     yield from _layer("conv_body_first", "b0", "rgb", "@k @k")
     yield from _layer("final_conv", f"b{levels}", f"b{levels}", "@k @k")
-    yield from _dense("final_linear", f"{2 * levels + 2}*w/w", f"16*b{levels}")
+    yield from _dense("final_linear", f"w/{2 * levels + 2}*w", f"16*b{levels}")
     for i in range(levels):
         up = f"b{levels - i - 1}" if i < levels - 1 else "u"
         yield from _block(f"conv_body_down.{i}", f"p{i}", f"b{i + 1}", f"b{i}")
