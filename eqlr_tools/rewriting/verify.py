@@ -2,7 +2,7 @@
 
 The effective weights are computed from the files alone, by another route than the executor's: stored value times the
 constant that recognition gives; rows that are divided by their own size are read and measured anew. Nothing of a plan
-is used.
+is used. After a rewrite the executor vouches for bytes that were read back as they were written (`witness`).
 """
 
 from __future__ import annotations
