@@ -51,11 +51,10 @@ def protect(output: Path, inputs: Iterable[Path]) -> None:
 
 def write(content: bytes, output: Path, *, force: bool = False, quiet: bool = False) -> None:
     """Write a file, which must not exist unless `force`, and say so unless `quiet`."""
-    from eqlr_tools.checkpoints.atomic import new_file
+    from eqlr_tools.checkpoints.atomic import check_target, new_file
     from eqlr_tools.checkpoints.streaming import write_all
 
-    if output.exists() and not force:
-        raise OutputError(f"{output}: already exists", hint="--force replaces it")
+    check_target(output, (), force)
     if output.is_symlink() or (output.exists() and not output.is_file()):
         _write_through(content, output)
     else:

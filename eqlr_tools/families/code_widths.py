@@ -50,6 +50,12 @@ def _mapping(what: str, shapes: Mapping[str, Shape], first: int) -> Iterator[str
 
 def one_deviation(shapes: Mapping[str, Shape]) -> Iterator[str]:
     """A discriminator whose last convolution sees one channel more than the block before it returns."""
+    maps = deviation_maps(shapes)
+    if maps not in (None, 1):
+        yield f"one map of the batch's deviations, and this network has {maps}"
+
+
+def deviation_maps(shapes: Mapping[str, Shape]) -> int | None:
+    """How many channels more a discriminator's last convolution sees than arrive there; None where nothing tells."""
     last, before = shapes.get("b4.conv.weight"), shapes.get("b8.conv1.weight", shapes.get("b4.fromrgb.weight"))
-    if last and before and last[1] != before[0] + 1:
-        yield f"one map of the batch's deviations, and this network has {last[1] - before[0]}"
+    return last[1] - before[0] if last and before else None

@@ -287,14 +287,14 @@ class Family:
 
 def _try(signature: Signature, shapes: Mapping[str, Shape]) -> tuple[dict[str, str], list[str]]:
     """Where the signature fits: {prefix: sentence}, and what is missing where it does not."""
-    literal = _literal(signature.anchor)
+    literal, pattern = _literal(signature.anchor), rf"(?P<prefix_>(?:[^./]+[./])*?){signature.anchor}"
     found: dict[str, str] = {}
     reasons: list[str] = []
     tried: set[str] = set()
     for name, shape in shapes.items():
         if literal not in name or (signature.rank is not None and len(shape) != signature.rank):
             continue
-        match = re.fullmatch(rf"(?P<prefix_>(?:[^./]+[./])*?){signature.anchor}", name)
+        match = re.fullmatch(pattern, name)  # Compiled only here: most families have no such name to match.
         if match is None or match["prefix_"] in tried:
             continue
         prefix = match["prefix_"]

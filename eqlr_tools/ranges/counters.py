@@ -22,8 +22,9 @@ from eqlr_tools.checkpoints.dtypes import BY_NAME, DType
 from eqlr_tools.checkpoints.tensors import Tensor
 from eqlr_tools.ranges.channels import Channels
 from eqlr_tools.ranges.counting import Counts, Filled, is_narrow, joined, pattern_values, wide_bits
-from eqlr_tools.ranges.layouts import F32, F64, cuts_for
+from eqlr_tools.ranges.layouts import F32, cuts_for
 from eqlr_tools.ranges.power_sums import PowerSums, weighted_power_sums
+from eqlr_tools.ranges.reading import layout_of
 from eqlr_tools.ranges.scratch import BLOCK_ELEMENTS, NARROW_BLOCK_ELEMENTS, scratch
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ class WideCounter:
     def __init__(self, dtype: DType, scale: float, channels: Channels, loops: ModuleType | None) -> None:
         self._dtype = dtype
         self._loops = loops
-        self._layout = F32 if dtype.name == "F32" else F64
+        self._layout = layout_of(dtype)
         self._cuts = cuts_for(self._layout, abs(scale))
         self._channels = channels
         self._histogram = _Histogram()

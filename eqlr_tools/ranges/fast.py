@@ -15,6 +15,7 @@ WORTHWHILE_FROM_BYTES = 1 << 30
 """Importing numba and loading the compiled code takes as long as it saves on 1 GB of float32, 2 GB of 16-bit floats."""
 
 _TRIAL_ELEMENTS = 1 << 13
+"""More than what is sorted instead of counted by a loop (`counters`)."""
 
 
 def load(nbytes: int, dtypes: Collection[DType]) -> ModuleType | None:

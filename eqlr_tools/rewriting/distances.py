@@ -131,9 +131,8 @@ def compare_all(items: Iterable[Pair | Comparison], progress: Progress) -> list[
             found = []
             for first, end in item.spans:
                 found.append(next(results))
-                progress(0 if item.vouched else (end - first) * item.left.tensor.dtype.itemsize)
-            if item.vouched:
-                progress(item.left.tensor.nbytes)
+                compared = item.left.tensor.numel if item.vouched else end - first
+                progress(compared * item.left.tensor.dtype.itemsize)
             item = item.judged(found)
         comparisons.append(item)
     return comparisons

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from eqlr_tools.families.code_widths import deviation_maps
 from eqlr_tools.families.naming import Naming
 from eqlr_tools.families.views import NetworkView
 from eqlr_tools.networks import progan, progan_discriminator
@@ -109,11 +110,10 @@ def _differences(network: CanonicalNetwork, naming: Naming) -> Iterator[tuple[st
 
 
 def _takes_no_deviation(network: CanonicalNetwork) -> bool:
-    """True for a discriminator whose last convolution sees no channel more than what arrives there."""
-    shapes = {name: part.tensor.shape for name, part in network.parts.items() if name.endswith(".weight")}
-    last, before = shapes.get("b4.conv.weight"), shapes.get("b8.conv1.weight", shapes.get("b4.fromrgb.weight"))
+    """True for a ProGAN discriminator whose last convolution sees no channel more than what arrives there."""
     kind = (network.naming.architecture, network.naming.role)
-    return kind == ("progan", "discriminator") and last is not None and before is not None and last[1] == before[0]
+    shapes = {name: part.tensor.shape for name, part in network.parts.items()}
+    return kind == ("progan", "discriminator") and deviation_maps(shapes) == 0
 
 
 def _matters(name: str, form: Any) -> bool:

@@ -40,12 +40,7 @@ def test_every_figure_agrees_with_the_reference(data: st.DataObject, dtype: str,
     for statistics, factor in ((stored, 1.0), (applied, scale)):
         values = reference.effective(bits, dtype, factor)
         expected = reference.figures(values)
-        for name in ("zeros", "nans", "infinities"):
-            assert getattr(statistics, name) == expected[name], name
-        assert statistics.histogram.exponents == expected["exponents"]
-        assert statistics.histogram.counts == expected["counts"]
-        for name in ("min", "max", "abs_max", "min_nonzero"):
-            assert getattr(statistics, name) == expected[name], name
+        _assert_counts(statistics, expected)
         _assert_moments(statistics, expected, values)
         _assert_quantiles(statistics, values)
         for form in reference.CASTS:
@@ -71,12 +66,7 @@ def test_integers_booleans_and_complex_magnitudes_agree_with_float64(
             values = np.abs(kind.values(bits)) if kind.kind == "complex" else kind.values(bits)
             values = values.astype(np.float64) * factor
         expected = reference.figures(values)
-        for name in ("zeros", "nans", "infinities"):
-            assert getattr(statistics, name) == expected[name], name
-        assert statistics.histogram.exponents == expected["exponents"]
-        assert statistics.histogram.counts == expected["counts"]
-        for name in ("min", "max", "abs_max", "min_nonzero"):
-            assert getattr(statistics, name) == expected[name], name
+        _assert_counts(statistics, expected)
         _assert_moments(statistics, expected, values)
         _assert_quantiles(statistics, values)
 
@@ -112,6 +102,13 @@ def test_the_kurtosis_of_values_close_together_and_far_from_zero(dtype: str) -> 
     for statistics, scale in ((stored, 1.0), (applied, 0.37)):
         assert statistics.kurtosis == pytest.approx(float(fourth / variance**2), rel=1e-9)
         assert statistics.std == pytest.approx(math.sqrt(variance) * scale, rel=1e-7)
+
+
+def _assert_counts(statistics, expected) -> None:
+    for name in ("zeros", "nans", "infinities", "min", "max", "abs_max", "min_nonzero"):
+        assert getattr(statistics, name) == expected[name], name
+    assert statistics.histogram.exponents == expected["exponents"]
+    assert statistics.histogram.counts == expected["counts"]
 
 
 def _assert_moments(statistics, expected, values) -> None:
